@@ -1,0 +1,1 @@
+"""Average pooling: the mean of every window."""

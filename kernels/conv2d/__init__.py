@@ -1,0 +1,1 @@
+"""Two-dimensional convolution: forward, and the gradients of input, weight and bias."""

@@ -1,0 +1,34 @@
+"""Max-pooling in array code: one strided view of the image for each element of the window."""
+
+from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.windows import Windows
+
+
+def forward(x: Array, windows: Windows) -> tuple[Array, Array]:
+    """Pool `x` (N, C, H, W): the maxima (N, C, H', W') and, for each, which element of its window it was.
+
+    Elements count row by row, the first of equals wins, and NaN beats every number. Padding is never chosen.
+    """
+    xp = array_module(x)
+    padded = windows.pad(x, -xp.inf)
+    rows, columns = windows.output_size(*x.shape[2:])
+    y = xp.full((*x.shape[:2], rows, columns), -xp.inf, dtype=x.dtype)
+    choice = xp.zeros(y.shape, dtype=xp.int16)
+    for i, j, tap in windows.taps(rows, columns):
+        candidate = padded[(..., *tap)]
+        # "not <=" is ">" that also holds for NaN; a NaN that is already there stays
+        better = ~(candidate <= y) & (y == y)
+        xp.copyto(y, candidate, where=better)
+        xp.copyto(choice, i * windows.kernel[1] + j, where=better)
+    return y, choice
+
+
+def backward(grad: Array, choice: Array, height: int, width: int, windows: Windows) -> Array:
+    """Send `grad` (N, C, H', W') to the pixel that was chosen in each window: (N, C, height, width)."""
+    vertical, horizontal = windows.padding
+    padded = array_module(grad).zeros(
+        (*grad.shape[:2], height + 2 * vertical, width + 2 * horizontal), dtype=grad.dtype
+    )
+    for i, j, tap in windows.taps(*grad.shape[2:]):
+        padded[(..., *tap)] += grad * (choice == i * windows.kernel[1] + j)
+    return windows.crop(padded)

@@ -1,0 +1,1 @@
+"""One step of stochastic gradient descent with momentum, in place."""

@@ -1,0 +1,132 @@
+"""Function: one operation with its forward and backward on raw arrays, and the checks that all of them share."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator, contextmanager
+from contextvars import ContextVar, Token
+from types import SimpleNamespace
+from typing import Any, ClassVar, Self
+
+from minicnn.device import Array, device_of
+from minicnn.tensor import Tensor
+
+OpHook = Callable[["Function", str, float, Array], None]
+"""Called after each operation: the Function, "forward" or "backward", the seconds it took, its output or upstream."""
+
+_hooks: list[OpHook] = []
+_grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
+
+
+class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's name, used as a statement
+    """Inside this block, or a function that it decorates, no graph is built."""
+
+    def __enter__(self) -> Self:
+        self._tokens: list[Token[bool]] = getattr(self, "_tokens", [])
+        self._tokens.append(_grad_enabled.set(False))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _grad_enabled.reset(self._tokens.pop())
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations build a graph here."""
+    return _grad_enabled.get()
+
+
+@contextmanager
+def op_hook(hook: OpHook) -> Iterator[None]:
+    """Call `hook` after each operation inside the block, forward and backward: for profiles and summaries."""
+    _hooks.append(hook)
+    try:
+        yield
+    finally:
+        _hooks.remove(hook)
+
+
+class Function(ABC):
+    """One application of an operation: a node of the graph.
+
+    A subclass defines `forward(self, *arrays) -> array` and `backward(self, grad) -> gradient, or a tuple of one for
+    each input` (None where an input has none). Forward writes down by name what backward needs: `self.save(x=x)`,
+    then `self.saved.x`. A backward returns new arrays, the upstream gradient itself, or views of either, and never
+    writes to the upstream. Calling an instance applies it to Tensors; it can be called once.
+
+    Attributes:
+        name: what error messages and profiles call the operation.
+        inputs: the Tensors it was applied to.
+        needs_grad: for each input, whether anybody wants its gradient (backward may return None for the others).
+    """
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.name = cls.__dict__.get("name", cls.__name__)
+
+    @abstractmethod
+    def forward(self, *inputs: Any) -> Array:
+        """Compute the output from the inputs' arrays (None where an optional input is left out)."""
+
+    @abstractmethod
+    def backward(self, grad: Array) -> Any:
+        """Compute the gradient of each input from that of the output."""
+
+    def multiply_adds(self, output: Array) -> int:
+        """How many multiply-adds the forward pass to `output` took; 0 for what is not a matrix product."""
+        return 0
+
+    def save(self, **values: Any) -> None:
+        """Keep `values` for backward, as `self.saved.NAME`."""
+        self.saved.__dict__.update(values)
+
+    def __call__(self, *inputs: Tensor | None) -> Tensor:
+        """Apply the operation; raises TypeError where the inputs' dtypes or devices differ."""
+        dtype = self._check_inputs(inputs)
+        self.saved = SimpleNamespace()
+        self.freed = False
+        grad_enabled = is_grad_enabled()
+        self.needs_grad = tuple(grad_enabled and x is not None and x.requires_grad for x in inputs)
+        started = time.perf_counter()
+        output = self.forward(*(None if x is None else x.data for x in inputs))
+        self._notify("forward", started, output)
+        if output.dtype != dtype:
+            raise TypeError(f"{self.name}: the forward pass turned {dtype} into {output.dtype}")
+        result = Tensor(output)
+        if any(self.needs_grad):
+            self.inputs = inputs
+            result.node, result.requires_grad = self, True
+        return result
+
+    def gradients(self, grad: Array) -> tuple[Array | None, ...]:
+        """Run backward and check what it returns: one gradient for each input, of the input's shape and dtype."""
+        started = time.perf_counter()
+        result = self.backward(grad)
+        self._notify("backward", started, grad)
+        grads = result if isinstance(result, tuple) else (result,)
+        if len(grads) != len(self.inputs):
+            raise RuntimeError(f"{self.name}: {len(self.inputs)} inputs, but backward gave {len(grads)} gradients")
+        for x, g in zip(self.inputs, grads, strict=True):
+            if x is not None and g is not None and (g.shape != x.shape or g.dtype != x.dtype):
+                raise RuntimeError(f"{self.name}: input {x.shape} {x.dtype}, but its gradient is {g.shape} {g.dtype}")
+        return grads
+
+    def free(self) -> None:
+        """Let go of inputs and saved arrays; a second backward through here is an error."""
+        self.inputs, self.saved, self.freed = (), SimpleNamespace(), True
+
+    def _check_inputs(self, inputs: tuple[Tensor | None, ...]) -> Any:
+        given = [x for x in inputs if x is not None]
+        for what, values in (
+            ("dtype", {str(x.dtype) for x in given}),
+            ("device", {device_of(x.data) for x in given}),
+        ):
+            if len(values) > 1:
+                names = " and ".join(sorted(values))
+                raise TypeError(f"{self.name}: expected inputs of one {what}, got {names}: convert one of them")
+        return given[0].dtype
+
+    def _notify(self, phase: str, started: float, array: Array) -> None:
+        for hook in _hooks:
+            hook(self, phase, time.perf_counter() - started, array)

@@ -1,0 +1,1 @@
+"""The operations: one file each, forward and backward side by side, without state."""

@@ -1,0 +1,143 @@
+"""Addition, subtraction, multiplication, division, negation and powers, with NumPy's broadcasting."""
+
+from minicnn.device import Array
+from minicnn.function import Function
+from minicnn.tensor import Operand, Tensor, as_tensor
+
+
+def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:
+    """Sum `grad` over the dimensions along which an input of `shape` was repeated: the adjoint of broadcasting."""
+    if grad.shape == shape:
+        return grad
+    added = grad.ndim - len(shape)
+    repeated = tuple(range(added)) + tuple(
+        axis + added for axis, size in enumerate(shape) if size == 1 and grad.shape[axis + added] != 1
+    )
+    summed = grad.sum(axis=repeated, keepdims=True)
+    return summed.reshape(shape)
+
+
+class Add(Function):
+    """a + b."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        """The sum."""
+        self.save(shapes=(a.shape, b.shape))
+        return a + b
+
+    def backward(self, grad: Array) -> tuple[Array, Array]:
+        """Both inputs get the upstream gradient."""
+        a, b = self.saved.shapes
+        return unbroadcast(grad, a), unbroadcast(grad, b)
+
+
+class Sub(Function):
+    """a - b."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        """The difference."""
+        self.save(shapes=(a.shape, b.shape))
+        return a - b
+
+    def backward(self, grad: Array) -> tuple[Array, Array]:
+        """The second input's gradient changes sign."""
+        a, b = self.saved.shapes
+        return unbroadcast(grad, a), unbroadcast(-grad, b)
+
+
+class Mul(Function):
+    """a b, element by element."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        """The product."""
+        self.save(a=a, b=b)
+        return a * b
+
+    def backward(self, grad: Array) -> tuple[Array, Array]:
+        """Each input's gradient is the upstream times the other input."""
+        a, b = self.saved.a, self.saved.b
+        return unbroadcast(grad * b, a.shape), unbroadcast(grad * a, b.shape)
+
+
+class Div(Function):
+    """a / b, element by element."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        """The quotient."""
+        self.save(a=a, b=b)
+        return a / b
+
+    def backward(self, grad: Array) -> tuple[Array, Array]:
+        """1 / b and - a / b^2."""
+        a, b = self.saved.a, self.saved.b
+        return unbroadcast(grad / b, a.shape), unbroadcast(-grad * a / (b * b), b.shape)
+
+
+class Neg(Function):
+    """- x."""
+
+    def forward(self, x: Array) -> Array:
+        """The opposite."""
+        return -x
+
+    def backward(self, grad: Array) -> Array:
+        """The opposite too."""
+        return -grad
+
+
+class Pow(Function):
+    """x to a constant power."""
+
+    def __init__(self, exponent: float) -> None:
+        self.exponent = exponent
+
+    def forward(self, x: Array) -> Array:
+        """The power."""
+        self.save(x=x)
+        return x**self.exponent
+
+    def backward(self, grad: Array) -> Array:
+        """P x^(p - 1)."""
+        if self.exponent == 0:  # 0 * 0^-1 would be NaN at zero
+            return grad * 0
+        return grad * (self.exponent * self.saved.x ** (self.exponent - 1))
+
+
+def add(a: Operand, b: Operand) -> Tensor:
+    """A + b, with broadcasting; at least one is a Tensor."""
+    return Add()(*_pair(a, b))
+
+
+def sub(a: Operand, b: Operand) -> Tensor:
+    """A - b, with broadcasting; at least one is a Tensor."""
+    return Sub()(*_pair(a, b))
+
+
+def mul(a: Operand, b: Operand) -> Tensor:
+    """A b element by element, with broadcasting; at least one is a Tensor."""
+    return Mul()(*_pair(a, b))
+
+
+def div(a: Operand, b: Operand) -> Tensor:
+    """A / b element by element, with broadcasting; at least one is a Tensor."""
+    return Div()(*_pair(a, b))
+
+
+def neg(x: Tensor) -> Tensor:
+    """- x."""
+    return Neg()(x)
+
+
+def pow(x: Tensor, exponent: float) -> Tensor:
+    """X ** exponent for a number as exponent; another Tensor as exponent raises TypeError."""
+    if not isinstance(exponent, int | float):
+        raise TypeError(f"pow: expected a number as exponent, got {type(exponent).__name__}")
+    return Pow(exponent)(x)
+
+
+def _pair(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
+    if isinstance(a, Tensor):
+        return a, as_tensor(b, a)
+    if isinstance(b, Tensor):
+        return as_tensor(a, b), b
+    raise TypeError(f"expected at least one Tensor, got {type(a).__name__} and {type(b).__name__}")

@@ -1,0 +1,24 @@
+"""Exponential function."""
+
+from minicnn.device import Array, array_module
+from minicnn.function import Function
+from minicnn.tensor import Tensor
+
+
+class Exp(Function):
+    """e^x."""
+
+    def forward(self, x: Array) -> Array:
+        """The power of e."""
+        y = array_module(x).exp(x)
+        self.save(y=y)
+        return y
+
+    def backward(self, grad: Array) -> Array:
+        """The function is its own derivative."""
+        return grad * self.saved.y
+
+
+def exp(x: Tensor) -> Tensor:
+    """E to the power of each element."""
+    return Exp()(x)

@@ -1,0 +1,142 @@
+"""Operations that move elements and change none: reshape, transpose, pad, concatenate, indexing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from minicnn.device import Array, array_module
+from minicnn.function import Function
+from minicnn.tensor import Tensor
+
+
+class Reshape(Function):
+    """The same elements in another shape."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def forward(self, x: Array) -> Array:
+        """The new shape."""
+        self.save(shape=x.shape)
+        return x.reshape(self.shape)
+
+    def backward(self, grad: Array) -> Array:
+        """The old shape."""
+        return grad.reshape(self.saved.shape)
+
+
+class Transpose(Function):
+    """The dimensions in another order."""
+
+    def __init__(self, axes: tuple[int, ...] | None) -> None:
+        self.axes = axes
+
+    def forward(self, x: Array) -> Array:
+        """The new order."""
+        axes = self.axes or tuple(reversed(range(x.ndim)))
+        self.save(inverse=tuple(axes.index(axis) for axis in range(x.ndim)))
+        return x.transpose(axes)
+
+    def backward(self, grad: Array) -> Array:
+        """The old order."""
+        return grad.transpose(self.saved.inverse)
+
+
+class Pad(Function):
+    """A constant around each dimension."""
+
+    def __init__(self, width: Any, value: float) -> None:
+        self.width, self.value = width, value
+
+    def forward(self, x: Array) -> Array:
+        """The padded array."""
+        xp = array_module(x)
+        self.save(shape=x.shape, before=[int(pair[0]) for pair in _pairs(self.width, x.ndim)])
+        return xp.pad(x, _pairs(self.width, x.ndim), constant_values=self.value)
+
+    def backward(self, grad: Array) -> Array:
+        """What is inside the padding."""
+        inside = zip(self.saved.before, self.saved.shape, strict=True)
+        return grad[tuple(slice(start, start + size) for start, size in inside)]
+
+
+class Concatenate(Function):
+    """Arrays joined along an axis."""
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def forward(self, *arrays: Array) -> Array:
+        """The joined array."""
+        self.save(sizes=[array.shape[self.axis] for array in arrays])
+        return array_module(arrays[0]).concatenate(arrays, axis=self.axis)
+
+    def backward(self, grad: Array) -> tuple[Array, ...]:
+        """The piece that came from each."""
+        ends = [sum(self.saved.sizes[: k + 1]) for k in range(len(self.saved.sizes) - 1)]
+        return tuple(array_module(grad).split(grad, ends, axis=self.axis))
+
+
+class GetItem(Function):
+    """The elements at an index."""
+
+    def __init__(self, index: Any) -> None:
+        self.index = index
+
+    def forward(self, x: Array) -> Array:
+        """The elements."""
+        self.save(shape=x.shape)
+        return array_module(x).asarray(x[self.index])
+
+    def backward(self, grad: Array) -> Array:
+        """Back to where they were; an index array may take an element twice, which then gets both gradients."""
+        xp = array_module(grad)
+        grad_x = xp.zeros(self.saved.shape, dtype=grad.dtype)
+        parts = self.index if isinstance(self.index, tuple) else (self.index,)
+        if all(part is None or part is ... or isinstance(part, int | slice) for part in parts):
+            grad_x[self.index] = grad
+        else:
+            xp.add.at(grad_x, self.index, grad)
+        return grad_x
+
+
+def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same elements in another shape; one size may be -1, worked out from the others."""
+    return Reshape(tuple(shape))(x)
+
+
+def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
+    """The dimensions in another order (reversed where `axes` is None)."""
+    return Transpose(None if axes is None else tuple(axis % x.ndim for axis in axes))(x)
+
+
+def flatten(x: Tensor, start_axis: int = 0) -> Tensor:
+    """The dimensions from `start_axis` on as one."""
+    return reshape(x, (*x.shape[:start_axis], -1))
+
+
+def pad(x: Tensor, width: Any, value: float = 0.0) -> Tensor:
+    """`value` added around each dimension: `width` as for numpy.pad, ((before, after), ...) or fewer."""
+    return Pad(width, value)(x)
+
+
+def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Join Tensors along an axis."""
+    if not tensors:
+        raise ValueError("concatenate: expected at least one Tensor, got none")
+    return Concatenate(axis)(*tensors)
+
+
+def getitem(x: Tensor, index: Any) -> Tensor:
+    """The elements at a NumPy index: numbers, slices, None, integer or boolean arrays."""
+    return GetItem(index)(x)
+
+
+def _pairs(width: Any, ndim: int) -> list[tuple[int, int]]:
+    """numpy.pad's `width` as one (before, after) a dimension."""
+    if isinstance(width, int):
+        return [(width, width)] * ndim
+    pairs = [(width[0], width[1])] * ndim if isinstance(width[0], int) else [tuple(pair) for pair in width]
+    pairs = pairs * ndim if len(pairs) == 1 else pairs
+    if len(pairs) != ndim or any(min(pair) < 0 for pair in pairs):
+        raise ValueError(f"pad: expected {ndim} pairs of widths of at least 0, got {width}")
+    return pairs
