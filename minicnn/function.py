@@ -3,10 +3,10 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import ContextDecorator, contextmanager
-from contextvars import ContextVar, Token
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import SimpleNamespace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from minicnn.device import Array, device_of
 from minicnn.tensor import Tensor
@@ -18,16 +18,14 @@ _hooks: list[OpHook] = []
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
 
 
-class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's name, used as a statement
+@contextmanager
+def no_grad() -> Iterator[None]:
     """Inside this block, or a function that it decorates, no graph is built."""
-
-    def __enter__(self) -> Self:
-        self._tokens: list[Token[bool]] = getattr(self, "_tokens", [])
-        self._tokens.append(_grad_enabled.set(False))
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        _grad_enabled.reset(self._tokens.pop())
+    before = _grad_enabled.set(False)
+    try:
+        yield
+    finally:
+        _grad_enabled.reset(before)
 
 
 def is_grad_enabled() -> bool:

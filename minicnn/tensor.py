@@ -106,7 +106,10 @@ class Tensor:
             return
         waiting = {self.node: upstream}
         for node in _in_backward_order(self.node):
-            gradient = waiting.pop(node)
+            gradient = waiting.pop(node, None)
+            if gradient is None:  # every Function that used this output said that it has no gradient
+                node.free()
+                continue
             for x, g in _owned(node, gradient):
                 if x.node is None:
                     x._accumulate(g)
@@ -130,7 +133,8 @@ class Tensor:
         return grad
 
     def _accumulate(self, grad: Array) -> None:
-        self.grad = grad if self.grad is None else self.grad + grad
+        # asarray, since arithmetic on arrays without dimensions gives NumPy scalars, which nobody can write to
+        self.grad = array_module(self.data).asarray(grad if self.grad is None else self.grad + grad)
 
     def __add__(self, other: Operand) -> Tensor:
         return F.add(self, other)
@@ -274,4 +278,4 @@ def _owned(node: Function, gradient: Array) -> Iterable[tuple[Tensor, Array]]:
 
 
 # Tensor's operators are the public functions, which are made of Functions, which need Tensor: hence down here.
-from minicnn import functional as F  # noqa: E402, N812
+from minicnn import functional as F  # noqa: E402

@@ -4,65 +4,70 @@ Centering before scaling, rather than folding both into one multiply-add, keeps 
 where the mean is far from zero.
 """
 
-from minicnn.kernels.arrays import Array, array_module, pieces
+from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.parallel import add_up, each_piece, run_pieces
 
 
 def statistics(x: Array) -> tuple[Array, Array]:
     """Mean and biased variance of each channel of `x` (N, C, L): (C,) and (C,)."""
-    count = x.shape[0] * x.shape[2]
-    mean = x.sum(axis=(0, 2)) / x.dtype.type(count)
-    squares = array_module(x).zeros_like(mean)
-    for piece in pieces(len(x), x[0].nbytes):
+    count = x.dtype.type(x.shape[0] * x.shape[2])
+    mean = add_up(each_piece(lambda piece: x[piece].sum(axis=(0, 2)), x, x[0].nbytes)) / count
+
+    def squares(piece: slice) -> Array:
         centered = x[piece] - mean[:, None]
         centered *= centered
-        squares += centered.sum(axis=(0, 2))
-    return mean, squares / x.dtype.type(count)
+        return centered.sum(axis=(0, 2))
+
+    return mean, add_up(each_piece(squares, x, x[0].nbytes)) / count
 
 
 def normalize(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:
     """Shift and scale each channel of `x` (N, C, L) by the statistics (C,), then by gamma and beta (C,)."""
     y = array_module(x).empty(x.shape, dtype=x.dtype)
-    scale = gamma / _deviation(var, eps)
-    for piece in pieces(len(x), x[0].nbytes):
-        part = y[piece]
-        array_module(x).subtract(x[piece], mean[:, None], out=part)
-        part *= scale[:, None]
-        part += beta[:, None]
+
+    def scale(piece: slice) -> None:
+        y[piece] = normalize_piece(x[piece], gamma, beta, mean, var, eps)
+
+    run_pieces(scale, x, x[0].nbytes)
     return y
 
 
 def backward(
     grad: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, training: bool
 ) -> tuple[Array, Array, Array]:
-    """Gradients of x, gamma and beta; in training the statistics depend on x, otherwise they are constants.
-
-    In training: grad_x = gamma / deviation * (grad - mean(grad) - normalized * mean(grad * normalized)).
-    """
-    grad_gamma, grad_beta = parameter_gradients(grad, x, mean, var, eps)
+    """Gradients of x, gamma and beta; in training the statistics depend on x, otherwise they are constants."""
+    sums = each_piece(lambda p: parameter_gradients_piece(grad[p], x[p], mean, var, eps), x, x[0].nbytes)
+    grad_gamma, grad_beta = add_up(sums)
     grad_x = array_module(x).empty(x.shape, dtype=x.dtype)
-    for piece in pieces(len(x), x[0].nbytes):
+
+    def input_gradient(piece: slice) -> None:
         grad_x[piece] = (
-            input_gradient(grad[piece], x[piece], gamma, mean, var, eps, grad_gamma, grad_beta, len(x))
+            input_gradient_piece(grad[piece], x[piece], gamma, mean, var, eps, grad_gamma, grad_beta, len(x))
             if training
-            else grad[piece] * (gamma / _deviation(var, eps))[:, None]
+            else grad[piece] * (gamma / deviation(var, eps))[:, None]
         )
+
+    run_pieces(input_gradient, x, x[0].nbytes)
     return grad_x, grad_gamma, grad_beta
 
 
-def parameter_gradients(grad: Array, x: Array, mean: Array, var: Array, eps: float) -> tuple[Array, Array]:
-    """Gradients of gamma and beta, summed over batch and positions: (C,) and (C,)."""
-    xp = array_module(x)
-    grad_gamma, grad_beta = xp.zeros_like(mean), xp.zeros_like(mean)
-    for piece in pieces(len(x), x[0].nbytes):
-        upstream = grad[piece]
-        grad_beta += upstream.sum(axis=(0, 2))
-        centered = x[piece] - mean[:, None]
-        centered *= upstream
-        grad_gamma += centered.sum(axis=(0, 2))
-    return grad_gamma / _deviation(var, eps), grad_beta
+def normalize_piece(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:
+    """Normalize, scale and shift a part (n, C, L) of a batch."""
+    y = x - mean[:, None]
+    y *= (gamma / deviation(var, eps))[:, None]
+    y += beta[:, None]
+    return y
 
 
-def input_gradient(
+def parameter_gradients_piece(grad: Array, x: Array, mean: Array, var: Array, eps: float) -> Array:
+    """What a part (n, C, L) of a batch adds to the gradients of gamma and beta: (2, C)."""
+    centered = x - mean[:, None]
+    centered *= grad
+    grad_gamma = centered.sum(axis=(0, 2)) / deviation(var, eps)
+    return array_module(x).stack([grad_gamma, grad.sum(axis=(0, 2))])
+
+
+def input_gradient_piece(
     grad: Array,
     x: Array,
     gamma: Array,
@@ -73,15 +78,19 @@ def input_gradient(
     grad_beta: Array,
     batch: int,
 ) -> Array:
-    """The input's gradient in training, for a part (n, C, L) of a batch whose parameter gradients are known."""
-    deviation, count = _deviation(var, eps), batch * x.shape[2]
+    """The input's gradient in training, for a part (n, C, L) of a batch whose parameter gradients are known.
+
+    gamma / deviation * (grad - mean(grad) - normalized * mean(grad * normalized)), means over the whole batch.
+    """
+    spread, count = deviation(var, eps), batch * x.shape[2]
     grad_x = x - mean[:, None]
-    grad_x *= (grad_gamma / (deviation * count))[:, None]
+    grad_x *= (grad_gamma / (spread * count))[:, None]
     grad_x += (grad_beta / count)[:, None]
     array_module(x).subtract(grad, grad_x, out=grad_x)
-    grad_x *= (gamma / deviation)[:, None]
+    grad_x *= (gamma / spread)[:, None]
     return grad_x
 
 
-def _deviation(var: Array, eps: float) -> Array:
+def deviation(var: Array, eps: float) -> Array:
+    """sqrt(var + eps)."""
     return array_module(var).sqrt(var + var.dtype.type(eps))

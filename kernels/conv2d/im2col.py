@@ -7,10 +7,11 @@ With K = C/groups * kH * kW values in a window and P windows,
                 d columns (K, P) = weight.T @ grad,  and  col2im adds each column back to the pixels it came from
 
 Source: K. Chellapilla, S. Puri, P. Simard, "High performance convolutional neural networks for document
-processing", 2006. The batch goes through in pieces, so that a piece's columns stay in the cache.
+processing", 2006. The batch goes through in pieces whose columns stay in the cache (kernels/parallel.py).
 """
 
-from minicnn.kernels.arrays import Array, array_module, pieces
+from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.parallel import each_piece, run_pieces
 from minicnn.kernels.windows import Windows
 
 
@@ -38,14 +39,14 @@ def col2im(columns: Array, windows: Windows, height: int, width: int) -> Array:
 
 def forward(x: Array, weight: Array, bias: Array | None, windows: Windows, groups: int) -> Array:
     """Convolve `x` (N, C, H, W) with `weight` (O, C/groups, kH, kW) and add `bias` (O,): (N, O, H', W')."""
-    rows, columns = windows.output_size(*x.shape[2:])
-    y = array_module(x).empty((len(x), len(weight), rows, columns), dtype=x.dtype)
-    matrix = weight.reshape(groups, len(weight) // groups, -1)
-    for piece in pieces(len(x), _bytes_of_columns(x, windows)):
-        product = matrix @ im2col(x[piece], windows).reshape(groups, matrix.shape[2], -1)
-        y[piece] = product.reshape(len(weight), -1, rows, columns).swapaxes(0, 1)
+    y = array_module(x).empty((len(x), len(weight), *windows.output_size(*x.shape[2:])), dtype=x.dtype)
+
+    def convolve(piece: slice) -> None:
+        y[piece] = forward_piece(x[piece], weight, windows, groups)
         if bias is not None:
             y[piece] += bias[:, None, None]
+
+    run_pieces(convolve, x, bytes_of_columns(x, windows))
     return y
 
 
@@ -54,22 +55,44 @@ def backward(
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of input, weight and bias from `grad` (N, O, H', W'); the input's is None unless asked for."""
     xp = array_module(x)
-    matrix = weight.reshape(groups, len(weight) // groups, -1)
     grad_x = xp.empty(x.shape, dtype=x.dtype) if need_x else None
-    grad_matrix = xp.zeros_like(matrix)
-    grad_bias = xp.zeros(len(weight), dtype=x.dtype)
-    for piece in pieces(len(x), _bytes_of_columns(x, windows)):
-        upstream = grad[piece].swapaxes(0, 1).reshape(groups, matrix.shape[1], -1)
-        columns = im2col(x[piece], windows)
-        grad_matrix += upstream @ columns.reshape(groups, matrix.shape[2], -1).swapaxes(1, 2)
-        grad_bias += upstream.sum(axis=2).reshape(-1)
+
+    def convolve(piece: slice) -> tuple[Array, Array]:
+        part_x, part_weight = backward_piece(grad[piece], x[piece], weight, windows, groups, need_x)
         if grad_x is not None:
-            grad_columns = (matrix.swapaxes(1, 2) @ upstream).reshape(columns.shape)
-            grad_x[piece] = col2im(grad_columns, windows, *x.shape[2:])
-    return grad_x, grad_matrix.reshape(weight.shape), grad_bias
+            grad_x[piece] = part_x
+        return part_weight, grad[piece].sum(axis=(0, 2, 3))
+
+    grad_weight, grad_bias = xp.zeros_like(weight), xp.zeros(len(weight), dtype=x.dtype)
+    # pieces at least as large as the weight, so that adding up the parts costs less than making them
+    for part_weight, part_bias in each_piece(convolve, x, bytes_of_columns(x, windows), weight.nbytes):
+        grad_weight += part_weight
+        grad_bias += part_bias
+    return grad_x, grad_weight, grad_bias
 
 
-def _bytes_of_columns(x: Array, windows: Windows) -> int:
+def forward_piece(x: Array, weight: Array, windows: Windows, groups: int) -> Array:
+    """Convolve as many images as fit the cache, as one matrix product a group."""
+    matrix = weight.reshape(groups, len(weight) // groups, -1)
+    product = matrix @ im2col(x, windows).reshape(groups, matrix.shape[2], -1)
+    return product.reshape(len(weight), len(x), *windows.output_size(*x.shape[2:])).swapaxes(0, 1)
+
+
+def backward_piece(
+    grad: Array, x: Array, weight: Array, windows: Windows, groups: int, need_x: bool
+) -> tuple[Array | None, Array]:
+    """Gradients of as many images as fit the cache, and their part of the weight's."""
+    matrix = weight.reshape(groups, len(weight) // groups, -1)
+    upstream = grad.swapaxes(0, 1).reshape(groups, matrix.shape[1], -1)
+    columns = im2col(x, windows)
+    grad_weight = (upstream @ columns.reshape(groups, matrix.shape[2], -1).swapaxes(1, 2)).reshape(weight.shape)
+    if not need_x:
+        return None, grad_weight
+    grad_columns = (matrix.swapaxes(1, 2) @ upstream).reshape(columns.shape)
+    return col2im(grad_columns, windows, *x.shape[2:]), grad_weight
+
+
+def bytes_of_columns(x: Array, windows: Windows) -> int:
     """What the columns of one image take."""
     rows, columns = windows.output_size(*x.shape[2:])
     kernel_rows, kernel_columns = windows.kernel

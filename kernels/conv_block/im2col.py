@@ -7,10 +7,11 @@ its gradient is zero where equal maxima are); and in evaluation the normalizatio
 
 from typing import NamedTuple
 
-from minicnn.kernels.arrays import Array, array_module, pieces
+from minicnn.kernels.arrays import Array, array_module
 from minicnn.kernels.batch_norm import im2col as batch_norm
 from minicnn.kernels.conv2d import im2col as conv2d
 from minicnn.kernels.max_pool2d import im2col as max_pool2d
+from minicnn.kernels.parallel import add_up, each_piece, run_pieces
 from minicnn.kernels.windows import Windows
 
 
@@ -70,26 +71,28 @@ def _backward_training(
     """Two walks over the batch: the sums that every pixel's gradient depends on, then the gradients."""
     xp = array_module(grad)
     statistics = (*saved.statistics, saved.eps)
-    grad_gamma, grad_beta = xp.zeros_like(saved.gamma), xp.zeros_like(saved.gamma)
-    for piece in pieces(len(grad), 3 * convolved[0].nbytes):
+
+    def parameter_gradients(piece: slice) -> Array:
         before = _flat(_before_activation(grad, saved, piece))
-        part_gamma, part_beta = batch_norm.parameter_gradients(before, _flat(convolved[piece]), *statistics)
-        grad_gamma += part_gamma
-        grad_beta += part_beta
+        return batch_norm.parameter_gradients_piece(before, _flat(convolved[piece]), *statistics)
 
     grad_x = xp.empty(saved.x.shape, dtype=grad.dtype) if need_x else None
-    grad_weight = xp.zeros_like(saved.weight)
-    for piece in pieces(len(grad), 3 * convolved[0].nbytes):
+
+    def convolution_gradients(piece: slice) -> Array:
         before, inputs = _flat(_before_activation(grad, saved, piece)), _flat(convolved[piece])
-        grad_convolved = batch_norm.input_gradient(
+        grad_convolved = batch_norm.input_gradient_piece(
             before, inputs, saved.gamma, *statistics, grad_gamma, grad_beta, len(grad)
         ).reshape(convolved[piece].shape)
-        part_x, part_weight, _ = conv2d.backward(
+        part_x, part_weight = conv2d.backward_piece(
             grad_convolved, saved.x[piece], saved.weight, saved.windows, saved.groups, need_x
         )
-        grad_weight += part_weight
         if grad_x is not None:
             grad_x[piece] = part_x
+        return part_weight
+
+    grad_gamma, grad_beta = add_up(each_piece(parameter_gradients, grad, _bytes_each(convolved)))
+    columns = conv2d.bytes_of_columns(saved.x, saved.windows)
+    grad_weight = add_up(each_piece(convolution_gradients, grad, columns, saved.weight.nbytes))
     return grad_x, grad_weight, grad_gamma, grad_beta
 
 
@@ -114,13 +117,16 @@ def _finish(
     size = convolved.shape[2:] if pool is None else pool.output_size(*convolved.shape[2:])
     y = xp.empty((*convolved.shape[:2], *size), dtype=convolved.dtype)
     choice = None if pool is None else xp.empty(y.shape, dtype=xp.int16)
-    for piece in pieces(len(y), 3 * convolved[0].nbytes):
+
+    def finish(piece: slice) -> None:
         part = convolved[piece]
         if normalization is not None:
-            part = batch_norm.normalize(_flat(part), *normalization).reshape(part.shape)
+            part = batch_norm.normalize_piece(_flat(part), *normalization).reshape(part.shape)
         if pool is not None and choice is not None:
-            part, choice[piece] = max_pool2d.forward(part, pool)
+            part, choice[piece] = max_pool2d.forward_piece(part, pool)
         xp.maximum(part, 0, out=y[piece])
+
+    run_pieces(finish, convolved, _bytes_each(convolved))
     return y, choice
 
 
@@ -129,11 +135,16 @@ def _before_activation(grad: Array, saved: Saved, piece: slice) -> Array:
     part = grad[piece] * (saved.y[piece] > 0)
     if saved.pool is None or saved.choice is None:
         return part
-    return max_pool2d.backward(part, saved.choice[piece], *saved.size, saved.pool)
+    return max_pool2d.backward_piece(part, saved.choice[piece], *saved.size, saved.pool)
 
 
 def _scale(gamma: Array, var: Array, eps: float) -> Array:
     return gamma / array_module(var).sqrt(var + var.dtype.type(eps))
+
+
+def _bytes_each(convolved: Array) -> int:
+    """What one image takes in the cache after its convolution: input, output and a temporary."""
+    return 3 * int(convolved[0].nbytes)
 
 
 def _flat(x: Array) -> Array:

@@ -45,7 +45,7 @@ def forward(
     statistics = batch_norm.statistics(flat) if running is None else running
     normalized = batch_norm.normalize(flat, gamma, beta, *statistics, eps).reshape(convolved.shape)
     positive = normalized > 0
-    y, choice = np.where(positive, normalized, x.dtype.type(0)), None
+    y, choice = np.maximum(normalized, x.dtype.type(0)), None  # NaN stays NaN
     if pool is not None:
         y, choice = max_pool2d.forward(y, pool)
     saved = Saved(

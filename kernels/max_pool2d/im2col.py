@@ -1,6 +1,7 @@
 """Max-pooling in array code: one strided view of the image for each element of the window."""
 
 from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.parallel import run_pieces
 from minicnn.kernels.windows import Windows
 
 
@@ -9,6 +10,30 @@ def forward(x: Array, windows: Windows) -> tuple[Array, Array]:
 
     Elements count row by row, the first of equals wins, and NaN beats every number. Padding is never chosen.
     """
+    xp = array_module(x)
+    shape = (*x.shape[:2], *windows.output_size(*x.shape[2:]))
+    y, choice = xp.empty(shape, dtype=x.dtype), xp.empty(shape, dtype=xp.int16)
+
+    def pool(piece: slice) -> None:
+        y[piece], choice[piece] = forward_piece(x[piece], windows)
+
+    run_pieces(pool, x, x[0].nbytes)
+    return y, choice
+
+
+def backward(grad: Array, choice: Array, height: int, width: int, windows: Windows) -> Array:
+    """Send `grad` (N, C, H', W') to the pixel that was chosen in each window: (N, C, height, width)."""
+    grad_x = array_module(grad).empty((*grad.shape[:2], height, width), dtype=grad.dtype)
+
+    def unpool(piece: slice) -> None:
+        grad_x[piece] = backward_piece(grad[piece], choice[piece], height, width, windows)
+
+    run_pieces(unpool, grad, grad_x[0].nbytes)
+    return grad_x
+
+
+def forward_piece(x: Array, windows: Windows) -> tuple[Array, Array]:
+    """Pool a part of a batch."""
     xp = array_module(x)
     padded = windows.pad(x, -xp.inf)
     rows, columns = windows.output_size(*x.shape[2:])
@@ -23,8 +48,8 @@ def forward(x: Array, windows: Windows) -> tuple[Array, Array]:
     return y, choice
 
 
-def backward(grad: Array, choice: Array, height: int, width: int, windows: Windows) -> Array:
-    """Send `grad` (N, C, H', W') to the pixel that was chosen in each window: (N, C, height, width)."""
+def backward_piece(grad: Array, choice: Array, height: int, width: int, windows: Windows) -> Array:
+    """Send a part of the gradient back to the chosen pixels."""
     vertical, horizontal = windows.padding
     padded = array_module(grad).zeros(
         (*grad.shape[:2], height + 2 * vertical, width + 2 * horizontal), dtype=grad.dtype

@@ -106,6 +106,8 @@ def _targets(name: str, logits: Tensor, target: Array, weight: Array | None, smo
     target = xp.asarray(target)
     if target.dtype.kind == "f":
         return _soft_targets(name, logits, target, scale, smoothing)
+    if target.dtype.kind not in "iu":  # booleans would be taken for a mask
+        raise ValueError(f"{name}: expected integer class numbers or probabilities as target, got {target.dtype}")
     if target.shape != _positions(logits):
         raise ValueError(f"{name}: expected target {_positions(logits)} of class numbers, got {target.shape}")
     labels = target.reshape(-1)

@@ -1,0 +1,1 @@
+"""Programs on top of minicnn: the command line, evaluator, report, study, faces and camera."""

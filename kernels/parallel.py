@@ -1,0 +1,67 @@
+"""How the array-code kernels use several cores: each thread takes a piece of the batch at a time.
+
+NumPy runs most operations on one core, and lets other Python threads run meanwhile. So a kernel hands its batch out
+in pieces that fit a core's cache; every thread does all steps on its piece. BLAS is held to one thread then, because
+its own threads would fight with ours. Pieces do not depend on the number of threads and their results are added in
+order: any number of threads gives the same bits.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minicnn.kernels.arrays import Array, pieces
+
+Result = TypeVar("Result")
+
+_pool: ThreadPoolExecutor | None = None
+_blas_limit: Any = None
+
+
+def set_threads(count: int | None = None) -> int:
+    """Use `count` threads from now on (None: as many as this process may run at once); returns the number.
+
+    Raises ValueError below 1. Until the first call kernels run in the caller's thread, and BLAS as NumPy set it up.
+    """
+    global _pool, _blas_limit
+    from threadpoolctl import threadpool_limits  # here, so that `import minicnn` needs NumPy alone
+
+    number = len(os.sched_getaffinity(0)) if count is None else count
+    if number < 1:
+        raise ValueError(f"threads: expected at least 1, got {number}")
+    if _pool is not None:
+        _pool.shutdown()
+    _pool = ThreadPoolExecutor(number, thread_name_prefix="minicnn-kernel") if number > 1 else None
+    _blas_limit = threadpool_limits(1, user_api="blas")
+    return number
+
+
+def each_piece(work: Callable[[slice], Result], batch: Array, bytes_each: int, least: int = 0) -> Iterator[Result]:
+    """Call `work` for slices that cover `batch`, in several threads, and give the results in order.
+
+    Slices hold items of `bytes_each` bytes up to the size of the cache, or up to `least` bytes if that is more. A
+    GPU's array is one piece. `work` must not call this again.
+    """
+    if not isinstance(batch, np.ndarray):
+        return iter([work(slice(0, len(batch)))])
+    slices = list(pieces(len(batch), bytes_each, least))
+    if _pool is None or len(slices) == 1:
+        return map(work, slices)
+    return _pool.map(work, slices)
+
+
+def run_pieces(work: Callable[[slice], None], batch: Array, bytes_each: int) -> None:
+    """Call `work`, which gives nothing back, for slices that cover `batch`."""
+    for _ in each_piece(work, batch, bytes_each):
+        pass
+
+
+def add_up(parts: Iterator[Array]) -> Array:
+    """The sum of arrays of one shape, in their order."""
+    total = next(parts).copy()
+    for part in parts:
+        total += part
+    return total

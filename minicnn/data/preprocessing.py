@@ -1,0 +1,117 @@
+"""From grey levels to what the network sees: one function for training, evaluation, files and the camera."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minicnn.errors import UserError
+from minicnn.opencv import cv2
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance  # what mypy calls any dataclass
+
+_SMALLEST_STD = 1e-3  # a quarter of a grey level: images of one single tone must not be divided by zero
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Normalize grey images: `(x / 255 - mean) / std`, after histogram equalization if asked for.
+
+    It is fitted to the training images once and stored with the weights, so that a network meets every image
+    as it met the ones it was trained on.
+
+    Attributes:
+        mean: mean of the training images, in grey levels 0..1.
+        std: their standard deviation over all pixels, in grey levels 0..1.
+        equalize: equalize the histogram of each image first (OpenCV's `equalizeHist`).
+    """
+
+    mean: float
+    std: float
+    equalize: bool = False
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 0):
+            raise ValueError(f"Preprocessing: expected a finite mean and std > 0, got mean={self.mean}, std={self.std}")
+
+    @classmethod
+    def fit(cls, images: NDArray[np.uint8], *, equalize: bool = False) -> Self:
+        """Take mean and standard deviation from `images`, uint8 (N, H, W), after equalization if asked for.
+
+        Raises:
+            ValueError: there are no images.
+            TypeError: they are not uint8 (N, H, W).
+        """
+        _check(images)
+        if images.size == 0:
+            raise ValueError(f"Preprocessing.fit: expected at least one image, got shape {images.shape}")
+        # Exact and without a float copy of the images: 256 levels, weighted by how often each occurs.
+        prepared = _equalized(images) if equalize else images
+        counts = sum(np.bincount(image.ravel(), minlength=256) for image in prepared)
+        levels = np.arange(256) / 255
+        mean = float(counts @ levels / images.size)
+        variance = float(counts @ np.square(levels - mean) / images.size)
+        return cls(mean, max(variance**0.5, _SMALLEST_STD), equalize)
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn uint8 (N, H, W) into a new float32 (N, 1, H, W).
+
+        Raises:
+            TypeError: the images are not uint8 (N, H, W).
+        """
+        _check(images)
+        if self.equalize:
+            images = _equalized(images)
+        # One multiplication and one subtraction a pixel: measured twice as fast as a table of 256 results.
+        x = np.multiply(images, np.float32(1 / (255 * self.std)), dtype=np.float32)
+        x -= np.float32(self.mean / self.std)
+        return x[:, None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            UserError: a setting is unknown, missing, of the wrong type or out of range.
+        """
+        return read_settings(cls, values)
+
+
+def read_settings(cls: type[Settings], values: dict[str, Any]) -> Settings:
+    """Build a frozen settings class of numbers and flags from JSON values, trusting none of them.
+
+    Raises:
+        UserError: a setting is unknown, missing, of the wrong type or out of range.
+    """
+    kinds: dict[str, Any] = {field.name: field.type for field in fields(cls)}
+    if values.keys() != kinds.keys():
+        raise UserError(f"{cls.__name__}: expected the settings {sorted(kinds)}, got {sorted(values)}")
+    for name, kind in kinds.items():
+        # Some writers of JSON give 1 for 1.0. A bool is an int to Python, but never meant as a number here.
+        if type(values[name]) not in ((float, int) if kind is float else (kind,)):
+            raise UserError(f"{cls.__name__}: expected {name} to be {kind.__name__}, got {values[name]!r}")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _check(images: NDArray[np.uint8]) -> None:
+    if images.dtype != np.uint8 or images.ndim != 3:
+        raise TypeError(f"Preprocessing: expected images uint8 (N, H, W), got {images.dtype} {images.shape}")
+
+
+def _equalized(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    equalize = cv2().equalizeHist
+    result = np.empty(images.shape, np.uint8)
+    for image, out in zip(images, result, strict=True):
+        equalize(np.ascontiguousarray(image), dst=out)
+    return result

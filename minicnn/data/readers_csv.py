@@ -1,0 +1,159 @@
+"""FER2013 as text: fer2013.csv, icml_face_data.csv and the competition's train.csv and test.csv."""
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import IO
+
+import numpy as np
+import pandas as pd
+
+from minicnn.data.dataset import CLASSES
+from minicnn.data.pixels import parse_texts
+from minicnn.data.progress import bar
+from minicnn.data.records import CSV_LABELS, USAGES, Records, joined, shown, usage_note, usage_of_file
+from minicnn.errors import DataError
+
+_CHUNK = 512  # rows: 4 MB of text
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """A CSV file, wherever it lies.
+
+    Attributes:
+        name: what messages call it.
+        size: bytes, for the progress bar.
+        columns: the names in its header, in lower case and without spaces around them.
+        open: opens it from the beginning.
+    """
+
+    name: str
+    size: int
+    columns: tuple[str, ...]
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether it holds faces with labels."""
+        return {"emotion", "pixels"} <= set(self.columns)
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether it also tells training and test images apart."""
+        return self.has_labels and "usage" in self.columns
+
+
+def columns_of(head: bytes) -> tuple[str, ...]:
+    """The column names in the first line of a CSV file, () where `head` is not text."""
+    line = head.partition(b"\n")[0]
+    try:
+        fields = next(csv.reader([line.decode("utf-8-sig")]), [])
+    except (UnicodeDecodeError, csv.Error):
+        return ()
+    return tuple(field.strip().casefold() for field in fields)
+
+
+def read(file: CsvFile, *, show_progress: bool) -> Records:
+    """Read the faces of one CSV file.
+
+    Raises:
+        DataError: a column is missing, or a row is not what it should be; the message names the row, counted in lines
+            of the file from 1.
+    """
+    _check_columns(file)
+    usage = usage_of_file(PurePath(file.name).stem)
+    parts = []
+    with file.open() as stream, bar(file.size, "B", "reading", show=show_progress) as progress, _faults(file):
+        for chunk in _chunks(stream, file.columns):
+            parts.append(_records(chunk, file, usage))
+            progress.update(stream.tell() - progress.n)
+    if not sum(len(part.labels) for part in parts):
+        raise DataError(f"{file.name}: a header and no rows, expected one row a face")
+    notes = () if file.has_usage else (usage_note(file.name, usage),)
+    return replace(joined(parts), notes=notes)
+
+
+def _check_columns(file: CsvFile) -> None:
+    if "pixels" in file.columns and not file.has_labels:
+        raise DataError(
+            f"{file.name}: no column 'emotion': this is the competition's test.csv, which has no labels; "
+            "import fer2013.csv, icml_face_data.csv or train.csv"
+        )
+    if not file.has_labels or len(set(file.columns)) < len(file.columns):
+        found = shown(",".join(file.columns))
+        raise DataError(f"{file.name}, row 1: expected the columns emotion,pixels,Usage, found {found}")
+
+
+def _chunks(stream: IO[bytes], columns: Sequence[str]) -> Iterable[pd.DataFrame]:
+    # Text without conversion and without missing values: what is wrong with a value is for this module to say.
+    return pd.read_csv(
+        stream,
+        header=0,
+        names=list(columns),
+        usecols=[name for name in columns if name in ("emotion", "pixels", "usage")],
+        dtype=object,
+        na_filter=False,
+        skip_blank_lines=False,  # blank lines count: a row's number is its line in the file
+        chunksize=_CHUNK,
+    )
+
+
+def _records(chunk: pd.DataFrame, file: CsvFile, usage: int) -> Records:
+    texts = {name: chunk[name].tolist() for name in chunk.columns}
+    rows = [int(index) + 2 for index in chunk.index]  # the header is row 1
+    full = [any(values) for values in zip(*texts.values(), strict=True)]
+    if not all(full):  # blank lines, as at the end of a file
+        texts = {name: [v for v, keep in zip(values, full, strict=True) if keep] for name, values in texts.items()}
+        rows = [row for row, keep in zip(rows, full, strict=True) if keep]
+    expected = f"a label 0..{len(CLASSES) - 1} ({', '.join(CLASSES)})"
+    labels = _codes(texts["emotion"], CSV_LABELS, "emotion", expected, file.name, rows)
+    usages = [usage] * len(rows)
+    if file.has_usage:
+        usages = _codes(texts["usage"], USAGES, "Usage", "one of " + ", ".join(USAGES), file.name, rows)
+    return Records(
+        images=parse_texts(texts["pixels"], file.name, rows),
+        labels=np.array(labels, np.int64),
+        usage=np.array(usages, np.uint8),
+        form="CSV",
+    )
+
+
+def _codes(
+    texts: Sequence[str], known: Mapping[str, int], column: str, expected: str, name: str, rows: Sequence[int]
+) -> list[int]:
+    codes = []
+    for text, row in zip(texts, rows, strict=True):
+        code = known.get(text.strip())
+        if code is None:
+            raise DataError(f"{name}, row {row}: {column} is {shown(text)}, expected {expected}")
+        codes.append(code)
+    return codes
+
+
+@contextmanager
+def _faults(file: CsvFile) -> Iterator[None]:
+    """Turn what pandas raises on a file that is no CSV into one line."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file.name}, row {_undecodable_row(file)}: not UTF-8, expected plain text") from error
+    except pd.errors.ParserError as error:
+        # "EOF inside string starting at row N", N counted from 0: the one fault pandas finds in text columns
+        row = re.search(r"row (\d+)", str(error))
+        place = f", row {int(row[1]) + 1}" if row else ""
+        raise DataError(f"{file.name}{place}: not well-formed CSV, expected emotion,pixels,Usage") from error
+
+
+def _undecodable_row(file: CsvFile) -> int:
+    """Find the line that is not UTF-8: pandas tells its place in a buffer, not in the file."""
+    with file.open() as stream:
+        for row, line in enumerate(stream, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return row
+    return 1

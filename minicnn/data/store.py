@@ -1,0 +1,124 @@
+"""What an import of FER2013 keeps on disk: arrays that load at once, and a description."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicnn.data.dataset import IMAGE_SIZE
+from minicnn.data.records import Records
+from minicnn.errors import DataError
+from minicnn.files import atomic_write
+
+_FORMAT = 1  # of the folder; raise it when the meaning of a file in it changes
+_ARRAYS = ("images", "labels", "usage")
+_STALE = 3600  # seconds after which a half-built folder is taken for a killed program's, not for a running one's
+
+
+def data_home() -> Path:
+    """Where imported data lives: $MINICNN_DATA, else $XDG_DATA_HOME/minicnn, else ~/.local/share/minicnn."""
+    if own := os.environ.get("MINICNN_DATA"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_DATA_HOME"):
+        return Path(shared).expanduser() / "minicnn"
+    return Path.home() / ".local" / "share" / "minicnn"
+
+
+def folder() -> Path:
+    """The folder of the import: images.npy, labels.npy, usage.npy and info.json."""
+    return data_home() / "fer2013"
+
+
+def save(records: Records, info: dict[str, Any]) -> None:
+    """Keep `records` and their description, in place of any that were kept before.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    try:
+        with whole_folder(folder()) as building:
+            for name in _ARRAYS:
+                with atomic_write(building / f"{name}.npy") as temporary, temporary.open("wb") as stream:
+                    np.save(stream, getattr(records, name))
+            with atomic_write(building / "info.json") as temporary:
+                temporary.write_text(json.dumps({"format": _FORMAT} | info, indent=2), encoding="utf-8")
+    except OSError as error:
+        raise DataError(
+            f"{folder()}: cannot be written ({error.strerror}); set MINICNN_DATA to a folder with room for 90 MB"
+        ) from error
+
+
+def info() -> dict[str, Any]:
+    """The description that was kept.
+
+    Raises:
+        DataError: nothing has been imported, or it is damaged.
+    """
+    try:
+        kept = json.loads((folder() / "info.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"FER2013 is not in {folder()}: bring it in with `minicnn data import PATH`") from error
+    except (OSError, ValueError) as error:
+        raise _damaged(error) from error
+    if not isinstance(kept, dict) or kept.pop("format", None) != _FORMAT:
+        raise _damaged("info.json is not of this version")
+    return kept
+
+
+def load() -> tuple[Records, dict[str, Any]]:
+    """The records that were kept, and their description.
+
+    Raises:
+        DataError: nothing has been imported, or it is damaged.
+    """
+    kept = info()
+    try:
+        images, labels, usage = (np.load(folder() / f"{name}.npy", allow_pickle=False) for name in _ARRAYS)
+        records = Records(images, labels, usage, form=kept["form"], notes=tuple(kept["notes"]))
+    except (OSError, ValueError, KeyError) as error:
+        raise _damaged(error) from error
+    n = len(labels)
+    shapes = (n, IMAGE_SIZE, IMAGE_SIZE), (n,), (n,)
+    if (images.shape, labels.shape, usage.shape) != shapes or images.dtype != np.uint8:
+        raise _damaged("the arrays do not fit each other")
+    return records, kept
+
+
+def _damaged(reason: object) -> DataError:
+    return DataError(f"{folder()}: damaged ({reason}); import again with `minicnn data import PATH`")
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target`; it becomes `target` when the block ends well, and is removed otherwise.
+
+    A folder cannot be renamed onto a full one: the old `target` is moved aside first, and back should that fail.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(target)
+    building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    previous = target.with_name(f".{target.name}.{os.getpid()}.old")
+    try:
+        building.mkdir()
+        yield building
+        if target.exists():
+            os.replace(target, previous)
+        os.replace(building, target)
+    finally:
+        if previous.exists() and not target.exists():
+            os.replace(previous, target)
+        shutil.rmtree(previous, ignore_errors=True)
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove what killed programs left behind while they built `target`."""
+    for left in target.parent.glob(f".{target.name}.*"):
+        if left.suffix in (".tmp", ".old") and time.time() - left.stat().st_mtime > _STALE:
+            shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,68 @@
+"""From images to probabilities: the one way that training, evaluation and programs ask a network."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minicnn.data.preprocessing import Preprocessing
+from minicnn.function import no_grad
+from minicnn.nn.module import Module
+from minicnn.tensor import Tensor
+
+BATCH = 256
+"""Images that go through the network at once."""
+
+_SHIFTS = ((0, 0), (-3, -3), (-3, 3), (3, -3), (3, 3))
+"""Test-time crops: the image, and the image moved towards each corner (rows, columns, in pixels)."""
+
+
+def logits(model: Module, images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """Logits (N, classes) of `images` (N, 48, 48), on the model's device and in evaluation mode."""
+    return np.concatenate([_forward(model, batch) for batch in _batches(images, preprocessing)])
+
+
+def probabilities(
+    model: Module, images: NDArray[np.uint8], preprocessing: Preprocessing, tta: bool = False
+) -> NDArray[np.float32]:
+    """Probabilities (N, classes) of `images` (N, 48, 48).
+
+    With `tta` (test-time augmentation) the mean over ten views: the image and four shifts of it, each also mirrored.
+    """
+    parts = []
+    for batch in _batches(images, preprocessing):
+        views = list(_views(batch)) if tta else [batch]
+        parts.append(np.mean([_softmax(_forward(model, view)) for view in views], axis=0, dtype=np.float32))
+    return np.concatenate(parts)
+
+
+def _batches(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(images), BATCH):
+        yield preprocessing(images[start : start + BATCH])
+
+
+def _forward(model: Module, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    device = next(model.parameters()).device
+    training = model.training
+    try:
+        with no_grad():
+            output: NDArray[np.float32] = model.eval()(Tensor(batch).to(device)).numpy()
+    finally:
+        model.train(training)
+    return output
+
+
+def _views(batch: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    height, width = batch.shape[2:]
+    edge = max(max(map(abs, shift)) for shift in _SHIFTS)
+    padded = np.pad(batch, ((0, 0), (0, 0), (edge, edge), (edge, edge)), mode="edge")
+    for down, right in _SHIFTS:
+        view = padded[:, :, edge - down : edge - down + height, edge - right : edge - right + width]
+        yield view
+        yield view[:, :, :, ::-1]
+
+
+def _softmax(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    powers = np.exp(values - values.max(axis=1, keepdims=True))
+    result: NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return result

@@ -1,0 +1,140 @@
+"""Recipes: everything that says how a network is trained, and what each preset sets it to."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+from minicnn import models, optim, schedule
+from minicnn.data.augment import Augmentation
+from minicnn.nn.module import Module
+
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("constant", "cosine", "onecycle", "plateau", "step")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        layers, preset: the network, see minicnn.models.build.
+        epochs, batch_size, shuffle: how often and in what portions it sees the images.
+        seed: of weights, dropout, order and augmentation.
+        optimizer, lr, momentum, weight_decay: "sgd" takes Nesterov's steps where it has momentum; weights alone decay.
+        schedule, warmup: how the learning rate moves, and over how many epochs it rises at first.
+        label_smoothing, class_weights: of the loss; class weights are n / (classes * count), scikit-learn's "balanced".
+        clip: the largest joint norm of the gradients; 0 for no clipping.
+        ema: the decay of the averaged weights that are evaluated and kept; 0 for none.
+        patience: epochs without a better validation accuracy after which training ends; 0 for never.
+        equalize: whether histograms are equalized first.
+        crop, flip, degrees, shift, zoom, erase, mixup: see minicnn.data.augment.Augmentation.
+    """
+
+    layers: int = 4
+    preset: str = "default"
+    epochs: int = 12
+    batch_size: int = 128
+    shuffle: bool = True
+    seed: int = 0
+    optimizer: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    warmup: float = 0.5
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    clip: float = 0.0
+    ema: float = 0.0
+    patience: int = 0
+    equalize: bool = False
+    crop: int = 0
+    flip: bool = True
+    degrees: float = 0.0
+    shift: float = 0.0
+    zoom: float = 0.0
+    erase: float = 0.0
+    mixup: float = 0.0
+
+    def __post_init__(self) -> None:
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        _one_of("preset", self.preset, models.PRESETS)
+        if self.layers not in models.DEPTHS:
+            raise ValueError(f"layers: expected {models.DEPTHS[0]} to {models.DEPTHS[-1]}, got {self.layers}")
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("seed", "lr", "momentum", "weight_decay", "warmup", "clip", "patience"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        for name in ("ema", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected from 0 to below 1, got {getattr(self, name)}")
+        _ = self.augmentation  # which checks its own values
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The part of the recipe that changes images."""
+        return Augmentation(**{field.name: getattr(self, field.name) for field in fields(Augmentation)})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values by name, as JSON and TOML can hold them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The recipe that `to_dict` gave; raises ValueError for an unknown name."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"recipe: unknown {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # The lineage of the paper: equalized images, plain SGD at a constant rate, the same order in every epoch.
+    "paper": {
+        "equalize": True,
+        "lr": 0.01,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "warmup": 0.0,
+        "shuffle": False,
+        "flip": False,
+        "epochs": 20,
+    },
+    "bench": {"lr": 0.02},
+}
+
+
+def preset(name: str, **changes: Any) -> Recipe:
+    """The recipe of a preset, with `changes`; raises ValueError for an unknown preset or a value out of range."""
+    _one_of("preset", name, models.PRESETS)
+    return replace(Recipe(preset=name, **_PRESETS[name]), **changes)
+
+
+def make_optimizer(recipe: Recipe, model: Module) -> optim.Optimizer:
+    """The recipe's optimizer over the model's parameters."""
+    groups = optim.decay_groups(model, recipe.weight_decay)
+    if recipe.optimizer == "adamw":
+        return optim.AdamW(groups, recipe.lr)
+    return optim.SGD(groups, recipe.lr, recipe.momentum, nesterov=recipe.momentum > 0)
+
+
+def make_schedule(recipe: Recipe, steps_an_epoch: int) -> schedule.Schedule:
+    """The recipe's learning rate for every step of its epochs."""
+    steps = recipe.epochs * steps_an_epoch
+    kinds: dict[str, schedule.Schedule] = {
+        "constant": schedule.Constant(recipe.lr),
+        "cosine": schedule.Cosine(recipe.lr, steps),
+        "onecycle": schedule.OneCycle(recipe.lr, steps),
+        "plateau": schedule.Plateau(recipe.lr),
+        "step": schedule.Step(recipe.lr, max(1, steps // 3)),
+    }
+    return schedule.Warmup(kinds[recipe.schedule], round(recipe.warmup * steps_an_epoch))
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")

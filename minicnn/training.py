@@ -1,0 +1,201 @@
+"""The training loop: epochs of steps, each followed by a validation; it can stop and go on at any step."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minicnn import functional as F
+from minicnn import inference, models, rng
+from minicnn.data.dataset import Dataset
+from minicnn.data.loader import Batch, Loader
+from minicnn.data.preprocessing import Preprocessing
+from minicnn.device import Array, Device, module_for, to_numpy
+from minicnn.errors import UserError
+from minicnn.optim import EMA, clip_grad_norm
+from minicnn.recipes import Recipe, make_optimizer, make_schedule
+from minicnn.tensor import Tensor
+
+Row = dict[str, float]
+"""One epoch's figures: a line of metrics.csv."""
+
+
+class TrainingError(UserError):
+    """Training that cannot go on."""
+
+
+class Trainer:
+    """A network in training.
+
+    Everything random depends on the recipe's seed and on where training is, and `state` holds the rest, so that a
+    Trainer restored from it goes on with the same bits as one that never stopped.
+
+    Args:
+        recipe: how to train.
+        dataset: needs the splits train and val.
+        device: where the network lives.
+
+    Attributes:
+        history: one Row an epoch.
+        best: the highest validation accuracy so far, and `best_epoch` (counted from 1) where it was.
+        epoch, step: finished epochs, and finished steps of the present one.
+        stopping: set it to end training after the present step.
+    """
+
+    def __init__(self, recipe: Recipe, dataset: Dataset, device: Device = "cpu") -> None:
+        rng.manual_seed(recipe.seed)
+        self.recipe, self.dataset, self.device = recipe, dataset, device
+        train = dataset.splits["train"]
+        self.preprocessing = Preprocessing.fit(train.images, equalize=recipe.equalize)
+        self.loader = Loader(
+            train,
+            self.preprocessing,
+            recipe.batch_size,
+            seed=recipe.seed,
+            shuffle=recipe.shuffle,
+            augmentation=recipe.augmentation,
+            classes=len(dataset.classes),
+        )
+        self.model = models.build(recipe.layers, recipe.preset, len(dataset.classes)).to(device)
+        self.optimizer = make_optimizer(recipe, self.model)
+        self.schedule = make_schedule(recipe, len(self.loader))
+        self.ema = EMA(self.model, recipe.ema) if recipe.ema else None
+        self.class_weights = self._balanced_weights() if recipe.class_weights else None
+        self.history: list[Row] = []
+        self.best, self.best_epoch = -1.0, 0
+        self.epoch, self.step = 0, 0
+        self.sums = {"loss": 0.0, "correct": 0.0, "seen": 0.0, "seconds": 0.0}
+        self.stopping = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do: all epochs done, or no better one for `patience` epochs."""
+        waited = self.epoch - self.best_epoch
+        return self.epoch >= self.recipe.epochs or 0 < self.recipe.patience <= waited
+
+    def fit(self, on_step: Callable[[], None], on_epoch: Callable[[Row], None]) -> None:
+        """Train until finished or `stopping`.
+
+        `on_step` is called after every step, `on_epoch` after every epoch with its Row; both may take a checkpoint.
+        Raises TrainingError where the loss is no number any more.
+        """
+        while not self.finished and not self.stopping:
+            batches = self.loader.epoch(self.epoch, self.step)
+            for batch in batches:
+                started = time.perf_counter()
+                self._train_on(batch)
+                self.sums["seconds"] += time.perf_counter() - started
+                self.step += 1
+                on_step()
+                if self.stopping:
+                    break
+            batches.close()
+            if self.step == len(self.loader):
+                on_epoch(self._end_epoch())
+
+    def weights(self) -> dict[str, Array]:
+        """What is evaluated and kept: the averaged weights where the recipe has them, else the present ones."""
+        return self.model.state_dict() if self.ema is None else self.ema.average
+
+    def validate(self) -> tuple[float, float]:
+        """Loss and accuracy of `weights` on the validation split."""
+        split = self.dataset.splits["val"]
+        if self.ema is None:
+            scores = inference.logits(self.model, split.images, self.preprocessing)
+        else:
+            with self.ema.applied():
+                scores = inference.logits(self.model, split.images, self.preprocessing)
+        loss = F.cross_entropy(Tensor(scores.astype(np.float64)), split.labels).item()
+        return loss, float((scores.argmax(axis=1) == split.labels).mean())
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Arrays and plain values from which `restore` goes on."""
+        arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
+        arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
+        if self.ema is not None:
+            arrays |= {f"ema.{name}": array for name, array in self.ema.average.items()}
+        values = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "history": self.history,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "optimizer_count": self.optimizer.count,
+            "ema_count": 0 if self.ema is None else self.ema.count,
+            "schedule": self.schedule.state_dict(),
+            "rng": rng.get_state(),
+        }
+        return {name: to_numpy(array) for name, array in arrays.items()}, values
+
+    def restore(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
+        """Go back to a `state`; raises ValueError where it is of another network or recipe."""
+        xp = module_for(self.device)
+        parts: dict[str, dict[str, Array]] = {"model": {}, "optimizer": {}, "ema": {}}
+        for name, array in arrays.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = xp.asarray(array)
+        self.model.load_state_dict(parts["model"])
+        self.optimizer.load_state_dict(parts["optimizer"], values["optimizer_count"])
+        if self.ema is not None:
+            self.ema.load_state_dict(parts["ema"], values["ema_count"])
+        self.schedule.load_state_dict(values["schedule"])
+        self.epoch, self.step = values["epoch"], values["step"]
+        self.sums, self.history = dict(values["sums"]), list(values["history"])
+        self.best, self.best_epoch = values["best"], values["best_epoch"]
+        rng.set_state(values["rng"])
+
+    def _train_on(self, batch: Batch) -> None:
+        self.optimizer.lr = self.schedule.lr(self.epoch * len(self.loader) + self.step)
+        targets = module_for(self.device).asarray(batch.targets)
+        scores = self.model.train()(Tensor(batch.images).to(self.device))
+        loss = F.cross_entropy(scores, targets, self.class_weights, self.recipe.label_smoothing)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"epoch {self.epoch + 1}, step {self.step + 1}: the loss is {value}. Try a lower --lr "
+                f"(it was {self.optimizer.lr:.3g}), --clip 1, or a longer --warmup; the last checkpoint is whole"
+            )
+        self.optimizer.zero_grad()
+        loss.backward()
+        if self.recipe.clip:
+            clip_grad_norm(self.model.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update()
+        labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+        self.sums["loss"] += value * len(labels)
+        self.sums["correct"] += float((scores.data.argmax(axis=1) == labels).sum())
+        self.sums["seen"] += len(labels)
+
+    def _end_epoch(self) -> Row:
+        val_loss, val_accuracy = self.validate()
+        sums = self.sums
+        row: Row = {
+            "epoch": self.epoch + 1,
+            "train_loss": sums["loss"] / sums["seen"],
+            "train_accuracy": sums["correct"] / sums["seen"],
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "lr": self.optimizer.lr,
+            "seconds": round(sums["seconds"], 3),
+            "images_per_second": round(sums["seen"] / max(sums["seconds"], 1e-9), 1),
+        }
+        self.schedule.observe(val_loss)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.sums = dict.fromkeys(sums, 0.0)
+        if val_accuracy > self.best:
+            self.best, self.best_epoch = val_accuracy, self.epoch
+        self.history.append(row)
+        return row
+
+    def _balanced_weights(self) -> NDArray[np.float32]:
+        """N / (classes * count) for each class; a class without images weighs nothing."""
+        labels, classes = self.dataset.splits["train"].labels, len(self.dataset.classes)
+        counts = np.bincount(labels, minlength=classes)
+        weights = np.where(counts > 0, len(labels) / (classes * np.maximum(counts, 1)), 0.0)
+        balanced: NDArray[np.float32] = module_for(self.device).asarray(weights.astype(np.float32))
+        return balanced

@@ -1,0 +1,1 @@
+"""Outside authorities that minicnn is held against."""
