@@ -128,11 +128,14 @@ class Trainer:
             "ema_count": 0 if self.ema is None else self.ema.count,
             "schedule": self.schedule.state_dict(),
             "rng": rng.get_state(),
+            "data": self.dataset.sha256,
         }
         return {name: to_numpy(array) for name, array in arrays.items()}, values
 
     def restore(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
-        """Go back to a `state`; raises ValueError where it is of another network or recipe."""
+        """Go back to a `state`; raises ValueError where it is of another network, recipe or data set."""
+        if values["data"] != self.dataset.sha256:
+            raise ValueError("the data has changed since")
         xp = module_for(self.device)
         parts: dict[str, dict[str, Array]] = {"model": {}, "optimizer": {}, "ema": {}}
         for name, array in arrays.items():

@@ -171,6 +171,12 @@ def test_affine_treats_every_channel_and_image_alike(x: Images) -> None:
     np.testing.assert_array_equal(result[:, :1], random_affine(x, rng(), 20, 0.1, 0.1))
 
 
+def test_affine_takes_nothing_from_the_next_image(x: Images) -> None:
+    x[1::2] = np.nan
+    assert np.isfinite(warped(x, shift=(0.1, 0.1))[::2]).all()
+    assert np.isfinite(warped(x, shift=(-0.1, -0.1))[::2]).all()
+
+
 def test_affine_takes_images_that_are_not_square() -> None:
     ramp = np.tile(np.arange(30, dtype=np.float32), (1, 1, 20, 1))
     np.testing.assert_allclose(warped(ramp, shift=(0.1, 0.3))[0, 0, :, 5], 2, atol=1e-4)
@@ -214,6 +220,15 @@ def test_mixup_blends_images_and_targets_with_the_same_weights() -> None:
     images, mixed = mixup(x, targets, rng(), alpha=1.0)
     np.testing.assert_array_equal(images.reshape(20, 20), mixed)
     assert ((mixed > 0).sum(axis=1) <= 2).all()
+
+
+def test_mixup_weights_are_drawn_from_beta() -> None:
+    n, alpha = 2000, 0.2
+    x = np.arange(n, dtype=np.float32).reshape(n, 1, 1, 1)
+    _, mixed = mixup(x, np.eye(n, dtype=np.float32), rng(), alpha)
+    weights = mixed[np.arange(n), np.arange(n)]
+    assert weights.mean() == pytest.approx(0.5, abs=0.03)
+    assert weights.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.05)
 
 
 def test_mixup_targets_sum_to_one(x: Images) -> None:

@@ -128,11 +128,12 @@ class TarSource(Source):
 
     def members(self) -> list[Member]:
         """See `Source.members`."""
-        return [
-            Member(info.name, info.size, b"" if _image_name(info.name) else stream.read(_HEAD))
-            for info, stream in self._files()
-            if not _hidden(info.name)
-        ]
+        found = []
+        with _damage(self.path):
+            for info, stream in self._files():
+                if not _hidden(info.name):
+                    found.append(Member(info.name, info.size, b"" if _image_name(info.name) else stream.read(_HEAD)))
+        return found
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
@@ -142,12 +143,13 @@ class TarSource(Source):
 
     def read(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
         """See `Source.read`."""
-        for info, stream in self._files():
-            if info.name in names:
-                yield info.name, stream.read()
+        with _damage(self.path):
+            for info, stream in self._files():
+                if info.name in names:
+                    yield info.name, stream.read()
 
     def _files(self) -> Generator[tuple[tarfile.TarInfo, IO[bytes]]]:
-        with _damage(self.path), tarfile.open(self.path, "r:gz") as archive:
+        with tarfile.open(self.path, "r:gz") as archive:
             for info in archive:
                 _check(self.path, info.name, info.size)
                 stream = archive.extractfile(info) if info.isreg() else None

@@ -202,7 +202,7 @@ def export_paper_layout(directory: str | Path, *, path: str | Path | None = None
             for name, first in (("train", 0), ("val", PAPER_TRAIN)):
                 _write_images(building / name, splits[name], first)
     except OSError as error:
-        raise DataError(f"{target}: cannot be written ({error.strerror})") from error
+        raise DataError(f"{target}: cannot be written ({error.strerror or error})") from error
     return {name: len(splits[name]) for name in ("train", "val")}
 
 

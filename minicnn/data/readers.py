@@ -84,7 +84,11 @@ def _read_csvs(source: Source, files: Sequence[CsvFile], show_progress: bool) ->
         raise DataError(
             f"{source.path}: several CSV files without Usage ({names}), expected one or train.csv, test.csv"
         )
-    skipped = [f"{file.name} was not read" for file in files if file not in chosen]
+    skipped = [
+        f"{file.name} " + ("is a copy: not read" if file.has_labels else "has no labels: skipped")
+        for file in files
+        if file not in chosen
+    ]
     parts = [readers_csv.read(file, show_progress=show_progress) for file in chosen]
     records = joined(parts)
     return replace(records, notes=(*records.notes, *skipped))

@@ -48,13 +48,12 @@ class CsvFile:
 
 
 def columns_of(head: bytes) -> tuple[str, ...]:
-    """The column names in the first line of a CSV file, () where `head` is not text."""
-    line = head.partition(b"\n")[0]
+    """The column names in the first line of a file, given its first bytes."""
+    line = head.partition(b"\n")[0].decode("utf-8-sig", errors="replace")
     try:
-        fields = next(csv.reader([line.decode("utf-8-sig")]), [])
-    except (UnicodeDecodeError, csv.Error):
+        return tuple(field.strip().casefold() for field in next(csv.reader([line]), []))
+    except csv.Error:
         return ()
-    return tuple(field.strip().casefold() for field in fields)
 
 
 def read(file: CsvFile, *, show_progress: bool) -> Records:

@@ -50,7 +50,7 @@ def save(records: Records, info: dict[str, Any]) -> None:
                 temporary.write_text(json.dumps({"format": _FORMAT} | info, indent=2), encoding="utf-8")
     except OSError as error:
         raise DataError(
-            f"{folder()}: cannot be written ({error.strerror}); set MINICNN_DATA to a folder with room for 90 MB"
+            f"{folder()}: cannot be written ({error.strerror or error}); set MINICNN_DATA to a folder with room for 90 MB"
         ) from error
 
 

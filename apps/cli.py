@@ -1,0 +1,216 @@
+"""The command line: it parses, calls and prints. What the commands do is in the modules that they call.
+
+Heavy modules are imported inside the commands, so that `minicnn --help` answers at once.
+"""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+import minicnn
+from minicnn.apps import options
+from minicnn.errors import UserError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+
+@click.group(context_settings={"auto_envvar_prefix": "MINICNN", "help_option_names": ["-h", "--help"]})
+@click.version_option(minicnn.__version__, prog_name="minicnn")
+def cli() -> None:
+    """Train a convolutional network on faces, from scratch, and see how well it reads them.
+
+    Options also come from --config FILE (TOML) and from variables such as MINICNN_TRAIN_EPOCHS.
+    """
+
+
+@cli.command()
+@options.run_options
+@options.machine_options
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; a new one under runs/ unless given.")
+@click.option("--resume", "resume_from", type=click.Path(path_type=Path), help="Go on with the run in this folder.")
+@click.option("--time-limit", type=click.FloatRange(min=0), default=0.0, help="Stop after so many minutes.")
+@json_option
+@click.pass_context
+def train(
+    context: click.Context, out: Path | None, resume_from: Path | None, time_limit: float, as_json: bool, **given: Any
+) -> None:
+    """Train a network; the run folder keeps its weights, curves and report."""
+    from minicnn.apps import train as training
+
+    device = options.use_machine(given)
+    if resume_from is not None:
+        if out is not None:
+            raise click.UsageError("--out and --resume name two folders: --resume DIR goes on in DIR")
+        options.check_agreement(context, resume_from, given)
+        summary = training.resume(resume_from, device=device, time_limit=time_limit, command=_command())
+    else:
+        config = options.run_config(given)
+        folder = out or options.next_run_folder()
+        click.echo(f"training {config.recipe.layers} layers on {config.data}: {folder}", err=True)
+        summary = training.start(config, folder, device=device, time_limit=time_limit, command=_command())
+    _print(summary, as_json, _describe_run)
+    if summary["ended"] == "interrupted":
+        _fail(f"interrupted: minicnn train --resume {summary['run']} goes on")
+
+
+@cli.command("eval")
+@click.argument("source", metavar="RUN|WEIGHTS", type=click.Path(path_type=Path))
+@click.option("--data", "data_name", metavar="fer2013|synthetic|PATH", help="Data; that of the training unless given.")
+@click.option("--protocol", type=click.Choice(options.PROTOCOLS), help="How FER2013 is split.")
+@click.option("--split", type=click.Choice(options.SPLITS), help="public where there is one, else val.")
+@click.option("--tta", is_flag=True, help="Average over ten views: mirrored and shifted.")
+@options.machine_options
+@json_option
+def evaluate(
+    source: Path, data_name: str | None, protocol: str | None, split: str | None, tta: bool, as_json: bool, **given: Any
+) -> None:
+    """Accuracy, precision, recall, F1 and confusion matrix of a run's best weights, with 95 % intervals."""
+    from minicnn.apps.evaluate import evaluate_weights
+    from minicnn.apps.metrics import format_table
+
+    device = options.use_machine(given)
+    metrics, what = evaluate_weights(
+        source, data_name=data_name, protocol=protocol, split=split, tta=tta, device=device
+    )
+    _print(metrics.to_json(), as_json, lambda _: f"{what}, {metrics.n:,} images\n\n{format_table(metrics)}")
+
+
+@cli.command()
+@options.run_options
+@options.machine_options
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Train each depth so often.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/study"), show_default=True)
+@json_option
+def study(out: Path, seeds: int, as_json: bool, **given: Any) -> None:
+    """Train each depth (--layers 3-6) under one budget; print the paper's tables beside ours."""
+    from minicnn.apps import paper_tables
+    from minicnn.apps import study as studies
+
+    device = options.use_machine(given)
+    layers = options.depths(given.pop("layers", None) or "3-6")
+    config = options.run_config({**given, "layers": layers[0]})
+    first = config.recipe.seed
+    rows = studies.study(config, layers, range(first, first + seeds), out, device=device)
+    _print({"rows": rows}, as_json, lambda _: f"{paper_tables.format_tables(rows)}\n\n{out}: csv, txt, json, png")
+
+
+@cli.group("data")
+def data_commands() -> None:
+    """Bring FER2013 in, and see what is there."""
+
+
+@data_commands.command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+def data_import(path: Path, as_json: bool) -> None:
+    """Read FER2013 from PATH: a CSV, zip, tar.gz, parquet file or folder of images."""
+    from minicnn.data import fer2013
+
+    _print(fer2013.import_path(path, progress=not as_json), as_json, _describe_data)
+
+
+@data_commands.command("info")
+@json_option
+def data_info(as_json: bool) -> None:
+    """What was imported: counts, classes, duplicates, hash."""
+    from minicnn.data import fer2013
+
+    _print(fer2013.info(), as_json, _describe_data)
+
+
+@data_commands.command("export")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--layout", type=click.Choice(["paper"]), required=True, help="Whose layout to write.")
+@json_option
+def data_export(directory: Path, layout: str, as_json: bool) -> None:
+    """Write what the paper's pipeline reads: images, and a CSV index of image names and labels."""
+    from minicnn.data import fer2013
+
+    counts = fer2013.export_paper_layout(directory)
+    _print(counts, as_json, lambda _: f"{directory}: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
+
+
+@cli.command()
+@options.machine_options
+@json_option
+def gradcheck(as_json: bool, **given: Any) -> None:
+    """Check the gradient of every operation and layer against finite differences."""
+    from minicnn.apps import gradcheck as checks
+
+    results = checks.run(options.use_machine(given))
+    failed = [result for result in results if not result.passed]
+    lines = [f"{'ok  ' if r.passed else 'FAIL'} {r.name}" + (f": {r.message}" if r.message else "") for r in results]
+    document = {
+        "passed": len(results) - len(failed),
+        "failed": {result.name: result.message for result in failed},
+    }
+    _print(
+        document, as_json, lambda _: "\n".join([*lines, f"{document['passed']} of {len(results)} gradients are right"])
+    )
+    if failed:
+        _fail(f"{len(failed)} of {len(results)} gradients are wrong")
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake is one line on stderr, exit code 1 (2 for wrong usage)."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted")
+    except BrokenPipeError:
+        # the reader of a pipe has gone: nothing to say, and nothing left to flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except MemoryError as error:
+        _fail(f"out of memory: try a smaller --batch-size ({error})")
+    sys.exit(0)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"minicnn: {message}", err=True)
+    sys.exit(1)
+
+
+def _print(document: Any, as_json: bool, text: Callable[[Any], str]) -> None:
+    click.echo(json.dumps(document, indent=2) if as_json else text(document))
+
+
+def _command() -> str:
+    """What was typed, for the report."""
+    return shlex.join(["minicnn", *sys.argv[1:]])
+
+
+def _describe_run(summary: dict[str, Any]) -> str:
+    folder = Path(summary["run"])
+    if summary["val_accuracy"] is None:
+        return f"{folder}: no epoch was finished"
+    return (
+        f"{summary['epochs']} epochs in {summary['seconds']:.0f} s, {summary['images_per_second']:.0f} images/s; "
+        f"best validation accuracy {summary['val_accuracy']:.4f} (epoch {summary['best_epoch']})\n"
+        f"report: {folder / 'report.html'}"
+    )
+
+
+def _describe_data(info: dict[str, Any]) -> str:
+    width = max(map(len, info["classes"]))
+    splits = list(info["counts"])
+    lines = [" " * width + "".join(f"{split:>10}" for split in splits)]
+    for name in info["classes"]:
+        lines.append(name.ljust(width) + "".join(f"{info['counts'][split][name]:>10,}" for split in splits))
+    lines.append("all".ljust(width) + "".join(f"{sum(info['counts'][split].values()):>10,}" for split in splits))
+    return "\n".join([*lines, f"sha256 {info['sha256']}", *info["notes"]])

@@ -1,0 +1,181 @@
+"""The command line's shared options, and what is made of them."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from minicnn import models, recipes
+from minicnn.apps.run_folder import RunConfig, RunFolder
+from minicnn.data import PROTOCOLS
+from minicnn.device import Device, resolve
+from minicnn.kernels import CHOICES, choose
+
+__all__ = ["PROTOCOLS", "SPLITS"]
+
+SPLITS = ("train", "val", "public", "private")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_RECIPE: tuple[tuple[str, Any, str], ...] = (
+    ("preset", click.Choice(models.PRESETS), "Network and recipe."),
+    ("epochs", int, "How often to see all images."),
+    ("batch_size", int, "Images a step."),
+    ("lr", float, "Learning rate."),
+    ("seed", int, "Of weights, order, dropout and augmentation."),
+    ("optimizer", click.Choice(recipes.OPTIMIZERS), "How to step."),
+    ("momentum", float, "Of SGD; Nesterov's where above 0."),
+    ("weight_decay", float, "On weights, not on biases and normalization."),
+    ("schedule", click.Choice(recipes.SCHEDULES), "How the learning rate moves."),
+    ("warmup", float, "Epochs over which the learning rate rises."),
+    ("shuffle", bool, "A new order every epoch."),
+    ("label_smoothing", float, "Share of the label given to all classes."),
+    ("class_weights", bool, "Weigh rare classes up."),
+    ("clip", float, "Largest norm of the gradients; 0 for any."),
+    ("ema", float, "Decay of the averaged weights; 0 for none."),
+    ("patience", int, "Stop after so many epochs without a better one; 0 for never."),
+    ("equalize", bool, "Equalize histograms first."),
+    ("crop", int, "Shift by up to so many pixels."),
+    ("flip", bool, "Mirror every other image."),
+    ("degrees", float, "Rotate by up to so much."),
+    ("shift", float, "Shift by up to this part of the size."),
+    ("zoom", float, "Zoom by up to this factor."),
+    ("erase", float, "Probability to erase a rectangle."),
+    ("mixup", float, "Strength of mixing images; 0 for none."),
+)
+"""Recipe values by option: None, the default of each, means what the preset says."""
+
+
+def run_options(command: Command) -> Command:
+    """Options that say what to train on what: a Recipe, data, protocol, limit, and --config for all of them."""
+    for name, kind, text in reversed(_RECIPE):
+        command = click.option(f"--{name.replace('_', '-')}", name, type=kind, default=None, help=text)(command)
+    for decorate in (
+        click.option("--limit", type=click.IntRange(min=0), default=0, help="At most so many images a split."),
+        click.option("--protocol", type=click.Choice(PROTOCOLS), default="official", help="How to split FER2013."),
+        click.option(
+            "--data",
+            metavar="fer2013|synthetic|PATH",
+            help="FER2013 where it was imported, else drawn faces, unless given.",
+        ),
+        click.option("--layers", help="Convolutional layers, 2 to 8 (study: a range such as 3-6)."),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            is_eager=True,
+            expose_value=False,
+            callback=_read_config,
+            help="Take options from this TOML file.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def machine_options(command: Command) -> Command:
+    """Options that say where to compute; they change no result."""
+    for decorate in (
+        click.option("--threads", type=click.IntRange(min=1), help="Threads; all cores unless given."),
+        click.option(
+            "--kernels", type=click.Choice(CHOICES), default="fast", help="Which rung of every ladder of kernels."
+        ),
+        click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", help="Where to compute."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def use_machine(given: dict[str, Any]) -> Device:
+    """Take the machine options out of `given` and put them in force; returns the device."""
+    from minicnn.kernels import parallel
+
+    device = resolve(given.pop("device"))
+    choose(given.pop("kernels"))
+    parallel.set_threads(given.pop("threads"))
+    return device
+
+
+def run_config(given: dict[str, Any]) -> RunConfig:
+    """The configuration of a new run; a value out of range is wrong usage."""
+    from minicnn.data import fer2013
+
+    changes = {name: given[name] for name, _, _ in _RECIPE if given.get(name) is not None}
+    if given.get("layers") is not None:
+        changes["layers"] = _depth(str(given["layers"]))
+    data = given["data"] or ("fer2013" if fer2013.imported() else "synthetic")
+    if data not in ("fer2013", "synthetic"):
+        data = str(Path(data).absolute())
+    try:
+        recipe = recipes.preset(changes.pop("preset", "default"), **changes)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    return RunConfig(recipe, data, given["protocol"], given["limit"])
+
+
+def check_agreement(context: click.Context, folder: Path, given: dict[str, Any]) -> None:
+    """Options given beside --resume must say what the run's own configuration says."""
+    own = RunFolder(folder).config().to_dict()
+    for name, value in given.items():
+        if value is None or context.get_parameter_source(name) == ParameterSource.DEFAULT:
+            continue
+        wanted = _depth(value) if name == "layers" else value
+        if name == "data" and value not in ("fer2013", "synthetic"):
+            wanted = str(Path(value).absolute())
+        if wanted != own[name]:
+            option = name.replace("_", "-")
+            raise click.UsageError(
+                f"--{option} {value} does not agree with the run in {folder}, which has {own[name]}: "
+                "leave it out, or start a new run"
+            )
+
+
+def depths(text: str) -> list[int]:
+    """The depths that a text such as 3-6, 4 or 3,5 names."""
+    chosen: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        chosen += range(_depth(first), _depth(last if dash else first) + 1)
+    if not chosen:
+        raise click.UsageError(f"--layers {text}: expected a range from small to large, such as 3-6")
+    return chosen
+
+
+def next_run_folder() -> Path:
+    """runs/train-1, or the next number that is free."""
+    number = 1
+    while (path := Path("runs") / f"train-{number}").exists():
+        number += 1
+    return path
+
+
+def _depth(text: str) -> int:
+    try:
+        depth = int(text)
+    except ValueError:
+        depth = 0
+    if depth not in models.DEPTHS:
+        raise click.UsageError(
+            f"--layers: expected {models.DEPTHS[0]} to {models.DEPTHS[-1]} convolutional layers, got {text}"
+        )
+    return depth
+
+
+def _read_config(context: click.Context, _option: click.Parameter, path: Path | None) -> None:
+    """Make a TOML file's values the defaults; an unknown key is an error."""
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise click.UsageError(f"--config {path}: {reason}") from error
+    known = {option.name for option in context.command.params if option.expose_value}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise click.UsageError(
+            f"--config {path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(map(str, known)))}"
+        )
+    context.default_map = {**(context.default_map or {}), **values}

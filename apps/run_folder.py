@@ -1,0 +1,105 @@
+"""The run folder: what a training leaves behind, and what it goes on from.
+
+config.toml             what was asked for; --config takes it again
+metrics.csv             a line an epoch
+last.safetensors        the present weights        best.safetensors   those of the best epoch
+state.safetensors       what --resume goes on from
+result.json             the summary, when training has ended
+curves.png  confusion.png  report.html
+"""
+
+import csv
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minicnn.errors import UserError
+from minicnn.files import atomic_write
+from minicnn.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run was asked for: the recipe, and the data it is cooked with.
+
+    Attributes:
+        recipe: how to train.
+        data: "fer2013", "synthetic" or a path.
+        protocol: how FER2013 is split.
+        limit: at most so many images of train and of val; 0 for all.
+    """
+
+    recipe: Recipe
+    data: str
+    protocol: str = "official"
+    limit: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values, flat."""
+        return {"data": self.data, "protocol": self.protocol, "limit": self.limit, **self.recipe.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """What `to_dict` gave; raises ValueError or TypeError for other keys."""
+        own = {name: values[name] for name in ("data", "protocol", "limit")}
+        return cls(Recipe.from_dict({name: value for name, value in values.items() if name not in own}), **own)
+
+
+class RunFolder:
+    """The files of one run, by name."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __getitem__(self, name: str) -> Path:
+        return self.path / name
+
+    def create(self, config: RunConfig) -> None:
+        """Make the folder; raises UserError where it holds a run already or cannot be made."""
+        if self["config.toml"].exists():
+            raise UserError(f"{self.path}: holds a run already: go on with --resume {self.path}, or give another --out")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self["config.toml"]) as file:
+                # JSON's numbers, strings and truth values are TOML's too
+                file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in config.to_dict().items()))
+        except OSError as error:
+            raise UserError(f"{self.path}: the run folder cannot be written: {error.strerror}") from error
+
+    def config(self) -> RunConfig:
+        """What the run was asked for; raises UserError where the folder is none of ours."""
+        file = self["config.toml"]
+        if not file.is_file():
+            raise UserError(f"{self.path}: expected a run folder, with a config.toml in it")
+        try:
+            return RunConfig.from_dict(tomllib.loads(file.read_text()))
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise UserError(f"{file}: the run's configuration is damaged: {error}") from error
+
+    def result(self) -> dict[str, Any] | None:
+        """The summary of a run that has ended, None of one that has not."""
+        file = self["result.json"]
+        if not file.is_file():
+            return None
+        try:
+            result: dict[str, Any] = json.loads(file.read_text())
+        except ValueError as error:
+            raise UserError(f"{file}: damaged: remove it and --resume the run") from error
+        return result
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write the summary."""
+        with atomic_write(self["result.json"]) as file:
+            file.write_text(json.dumps(dict(result), indent=2) + "\n")
+
+    def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Write metrics.csv anew: after a resume it holds no line that the checkpoint does not know of."""
+        if not history:
+            return
+        with atomic_write(self["metrics.csv"]) as file, file.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(history[0]))
+            writer.writeheader()
+            writer.writerows(history)

@@ -1,0 +1,189 @@
+"""Training as a program: a run folder, checkpoints, a progress bar, a clean end, a report."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from minicnn import checkpoint, data, inference, training
+from minicnn.apps import metrics, plots, report
+from minicnn.apps.progress import TrainingBar
+from minicnn.apps.run_folder import RunConfig, RunFolder
+from minicnn.data.dataset import Dataset
+from minicnn.device import Device
+from minicnn.errors import DataError
+
+CHECKPOINT_SECONDS = 60.0
+"""How much work a power cut may cost."""
+
+
+def start(
+    config: RunConfig, out: str | Path, *, device: Device = "cpu", time_limit: float = 0.0, command: str = ""
+) -> dict[str, Any]:
+    """Train a new run in the folder `out`; returns its summary (see `_summary`).
+
+    `time_limit` is in minutes, 0 for none. Raises UserError where the data or the folder does not do.
+    """
+    dataset = load_data(config)
+    folder = RunFolder(out)
+    folder.create(config)
+    run = _Run(folder, config, dataset, device, command)
+    run.checkpoint()
+    return run.train(time_limit)
+
+
+def resume(out: str | Path, *, device: Device = "cpu", time_limit: float = 0.0, command: str = "") -> dict[str, Any]:
+    """Go on with the run in `out` from its last checkpoint; a run that has ended gives its summary again."""
+    folder = RunFolder(out)
+    config = folder.config()
+    result = folder.result()
+    if result is not None:
+        return result
+    run = _Run(folder, config, load_data(config), device, command)
+    if folder["state.safetensors"].exists():
+        run.restore()
+    return run.train(time_limit)
+
+
+def load_data(config: RunConfig) -> Dataset:
+    """The run's data set, cut to its limit; raises DataError where it has no train or val split."""
+    dataset = data.load(config.data, config.protocol)
+    for split in ("train", "val"):
+        if split not in dataset.splits:
+            raise DataError(f"{config.data}: expected a split {split!r} to train, it has {', '.join(dataset.splits)}")
+    if config.limit:
+        cut = {name: part.take(config.limit) for name, part in dataset.splits.items() if name in ("train", "val")}
+        dataset = replace(dataset, splits={**dataset.splits, **cut})
+    return dataset
+
+
+class _Run:
+    """A Trainer and the folder that it leaves its work in."""
+
+    def __init__(self, folder: RunFolder, config: RunConfig, dataset: Dataset, device: Device, command: str) -> None:
+        self.folder, self.config, self.dataset, self.command = folder, config, dataset, command
+        self.trainer = training.Trainer(config.recipe, dataset, device)
+        self.saved_at = time.monotonic()
+        self.ended = "finished"
+
+    def train(self, time_limit: float) -> dict[str, Any]:
+        """Train to the end, or until interrupted or out of time; then write what is to be seen."""
+        deadline = time.monotonic() + 60 * time_limit if time_limit else float("inf")
+        with self._interruptible(), TrainingBar(self.trainer) as bar:
+
+            def on_step() -> None:
+                bar.step()
+                if time.monotonic() > deadline:
+                    self._stop("time limit")
+                if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+                    self.checkpoint()
+
+            def on_epoch(row: training.Row) -> None:
+                bar.epoch(row)
+                if self.trainer.best_epoch == self.trainer.epoch:
+                    self._save_weights("best.safetensors")
+                self.folder.write_metrics(self.trainer.history)
+                self.checkpoint()
+
+            self.trainer.fit(on_step, on_epoch)
+        self.checkpoint()
+        summary = self._summary()
+        if self.trainer.history:
+            self._write_report(summary)
+        if self.trainer.finished:
+            self.folder.write_result(summary)
+        return summary
+
+    def checkpoint(self) -> None:
+        """Save the present weights, and the state to resume from."""
+        self._save_weights("last.safetensors")
+        checkpoint.save_state(self.folder["state.safetensors"], *self.trainer.state())
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> None:
+        """Go back to the last checkpoint."""
+        file = self.folder["state.safetensors"]
+        try:
+            self.trainer.restore(*checkpoint.load_state(file))
+        except (ValueError, KeyError) as error:
+            raise checkpoint.CheckpointError(f"{file}: does not fit the run's configuration: {error}") from error
+
+    def _save_weights(self, name: str) -> None:
+        trainer, recipe = self.trainer, self.config.recipe
+        header = checkpoint.Header(
+            architecture={"layers": recipe.layers, "preset": recipe.preset, "classes": len(self.dataset.classes)},
+            labels=list(self.dataset.classes),
+            preprocessing=trainer.preprocessing.to_dict(),
+            metrics=dict(trainer.history[-1]) if trainer.history else {},
+            data={"name": self.dataset.name, "protocol": self.config.protocol, "sha256": self.dataset.sha256},
+            recipe=recipe.to_dict(),
+        )
+        checkpoint.save_weights(self.folder[name], trainer.weights(), header)
+
+    def _summary(self) -> dict[str, Any]:
+        """The keys that `minicnn train --json` promises, and how training ended."""
+        history = self.trainer.history
+        best = history[self.trainer.best_epoch - 1] if history else {}
+        seconds = sum(row["seconds"] for row in history)
+        images = sum(row["seconds"] * row["images_per_second"] for row in history)
+        return {
+            "run": str(self.folder.path),
+            "layers": self.config.recipe.layers,
+            "epochs": len(history),
+            "best_epoch": self.trainer.best_epoch,
+            "val_accuracy": best.get("val_accuracy"),
+            "val_loss": best.get("val_loss"),
+            "images_per_second": round(images / seconds, 1) if seconds else None,
+            "seconds": round(seconds, 1),
+            "ended": "finished" if self.trainer.finished else self.ended,
+        }
+
+    def _write_report(self, summary: dict[str, Any]) -> None:
+        """Curves, confusion matrix and report of the best weights on the validation split."""
+        model, preprocessing, _ = checkpoint.load_model(self.folder["best.safetensors"])
+        val = self.dataset.splits["val"]
+        result = metrics.evaluate(
+            val.labels, inference.probabilities(model, val.images, preprocessing), self.dataset.classes
+        )
+        plots.plot_curves(self.trainer.history, self.folder["curves.png"])
+        plots.plot_confusion(result.confusion, self.dataset.classes, self.folder["confusion.png"])
+        report.write_report(
+            self.folder["report.html"],
+            title=f"minicnn: {self.config.recipe.layers} layers on {self.dataset.name}",
+            summary={
+                **summary,
+                "data": self.dataset.name,
+                "split": "val",
+                "sha256": self.dataset.sha256,
+                "notes": list(self.dataset.notes),
+                "command": self.command,
+                "parameters": sum(parameter.size for parameter in model.parameters()),
+            },
+            config=self.config.to_dict(),
+            history=self.trainer.history,
+            metrics=result,
+            network=model.summary(),
+            figures={"Curves": self.folder["curves.png"], "Confusion matrix": self.folder["confusion.png"]},
+        )
+
+    def _stop(self, reason: str) -> None:
+        self.trainer.stopping, self.ended = True, reason
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let Ctrl-C and SIGTERM end training after the present step; a second one ends it at once."""
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            self._stop("interrupted")
+            signal.signal(number, before[number])
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
