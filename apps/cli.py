@@ -3,10 +3,12 @@
 Heavy modules are imported inside the commands, so that `minicnn --help` answers at once.
 """
 
+import io
 import json
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -31,18 +33,29 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(short_help="Train a network.")
 @options.run_options
 @options.machine_options
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; a new one under runs/ unless given.")
 @click.option("--resume", "resume_from", type=click.Path(path_type=Path), help="Go on with the run in this folder.")
-@click.option("--time-limit", type=click.FloatRange(min=0), default=0.0, help="Stop after so many minutes.")
+@click.option(
+    "--time-limit", type=click.FloatRange(min=0), default=0.0, help="Stop after so many minutes; 0 for never."
+)
 @json_option
 @click.pass_context
 def train(
-    context: click.Context, out: Path | None, resume_from: Path | None, time_limit: float, as_json: bool, **given: Any
+    context: click.Context,
+    /,
+    out: Path | None,
+    resume_from: Path | None,
+    time_limit: float,
+    as_json: bool,
+    **given: Any,
 ) -> None:
-    """Train a network; the run folder keeps its weights, curves and report."""
+    """Train a network; the run folder keeps its weights, curves and report.
+
+    Defaults in parentheses are those of --preset default.
+    """
     from minicnn.apps import train as training
 
     device = options.use_machine(given)
@@ -50,18 +63,21 @@ def train(
         if out is not None:
             raise click.UsageError("--out and --resume name two folders: --resume DIR goes on in DIR")
         options.check_agreement(context, resume_from, given)
-        summary = training.resume(resume_from, device=device, time_limit=time_limit, command=_command())
+        command = shlex.join(["minicnn", "train", "--config", str(resume_from / "config.toml")])
+        summary = training.resume(resume_from, device=device, time_limit=time_limit, command=command)
     else:
         config = options.run_config(given)
         folder = out or options.next_run_folder()
         click.echo(f"training {config.recipe.layers} layers on {config.data}: {folder}", err=True)
         summary = training.start(config, folder, device=device, time_limit=time_limit, command=_command())
     _print(summary, as_json, _describe_run)
+    if summary["ended"] != "finished":
+        click.echo(f"minicnn: {summary['ended']}: minicnn train --resume {summary['run']} goes on", err=True)
     if summary["ended"] == "interrupted":
-        _fail(f"interrupted: minicnn train --resume {summary['run']} goes on")
+        context.exit(1)
 
 
-@cli.command("eval")
+@cli.command("eval", short_help="Measure a run's best weights on a split.")
 @click.argument("source", metavar="RUN|WEIGHTS", type=click.Path(path_type=Path))
 @click.option("--data", "data_name", metavar="fer2013|synthetic|PATH", help="Data; that of the training unless given.")
 @click.option("--protocol", type=click.Choice(options.PROTOCOLS), help="How FER2013 is split.")
@@ -83,14 +99,17 @@ def evaluate(
     _print(metrics.to_json(), as_json, lambda _: f"{what}, {metrics.n:,} images\n\n{format_table(metrics)}")
 
 
-@cli.command()
+@cli.command(short_help="Train each depth, beside the paper's tables.")
 @options.run_options
 @options.machine_options
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Train each depth so often.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/study"), show_default=True)
 @json_option
 def study(out: Path, seeds: int, as_json: bool, **given: Any) -> None:
-    """Train each depth (--layers 3-6) under one budget; print the paper's tables beside ours."""
+    """Train each depth under one budget; print the paper's tables beside ours. Given again, it goes on.
+
+    Defaults in parentheses are those of --preset default.
+    """
     from minicnn.apps import paper_tables
     from minicnn.apps import study as studies
 
@@ -98,7 +117,10 @@ def study(out: Path, seeds: int, as_json: bool, **given: Any) -> None:
     layers = options.depths(given.pop("layers", None) or "3-6")
     config = options.run_config({**given, "layers": layers[0]})
     first = config.recipe.seed
-    rows = studies.study(config, layers, range(first, first + seeds), out, device=device)
+    seeds_used = range(first, first + seeds)
+    rows = studies.study(
+        config, layers, seeds_used, out, device=device, on_run=lambda path: click.echo(f"training: {path}", err=True)
+    )
     _print({"rows": rows}, as_json, lambda _: f"{paper_tables.format_tables(rows)}\n\n{out}: csv, txt, json, png")
 
 
@@ -107,7 +129,7 @@ def data_commands() -> None:
     """Bring FER2013 in, and see what is there."""
 
 
-@data_commands.command("import")
+@data_commands.command("import", short_help="Read FER2013 in any of its forms.")
 @click.argument("path", type=click.Path(path_type=Path))
 @json_option
 def data_import(path: Path, as_json: bool) -> None:
@@ -126,7 +148,7 @@ def data_info(as_json: bool) -> None:
     _print(fer2013.info(), as_json, _describe_data)
 
 
-@data_commands.command("export")
+@data_commands.command("export", short_help="Write what the paper's pipeline reads.")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--layout", type=click.Choice(["paper"]), required=True, help="Whose layout to write.")
 @json_option
@@ -138,7 +160,7 @@ def data_export(directory: Path, layout: str, as_json: bool) -> None:
     _print(counts, as_json, lambda _: f"{directory}: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
 
 
-@cli.command()
+@cli.command(short_help="Check every gradient against finite differences.")
 @options.machine_options
 @json_option
 def gradcheck(as_json: bool, **given: Any) -> None:
@@ -161,8 +183,13 @@ def gradcheck(as_json: bool, **given: Any) -> None:
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on stderr, exit code 1 (2 for wrong usage)."""
+    # numbers that overflow end in a loss that is none, which training reports in a line of its own
+    warnings.simplefilter("ignore", RuntimeWarning)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for terminals and names of files that are not UTF-8
     try:
-        cli(standalone_mode=False)
+        code = cli(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -178,7 +205,7 @@ def main() -> NoReturn:
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
     except MemoryError as error:
         _fail(f"out of memory: try a smaller --batch-size ({error})")
-    sys.exit(0)
+    sys.exit(code)
 
 
 def _fail(message: str) -> NoReturn:
@@ -213,4 +240,16 @@ def _describe_data(info: dict[str, Any]) -> str:
     for name in info["classes"]:
         lines.append(name.ljust(width) + "".join(f"{info['counts'][split][name]:>10,}" for split in splits))
     lines.append("all".ljust(width) + "".join(f"{sum(info['counts'][split].values()):>10,}" for split in splits))
-    return "\n".join([*lines, f"sha256 {info['sha256']}", *info["notes"]])
+    return "\n".join([*lines, *_describe_copies(info["duplicates"]), f"sha256 {info['sha256']}", *info["notes"]])
+
+
+def _describe_copies(duplicates: dict[str, Any]) -> list[str]:
+    """A line for each split with exact copies in it, and for each two that share images."""
+    within = [
+        f"{found['copies']:,} exact copies within {split}, {found['conflicting']:,} of {found['groups']:,} groups with "
+        "different labels"
+        for split, found in duplicates["within"].items()
+        if found["copies"]
+    ]
+    shared = [f"{n:,} images in both {pair.replace('+', ' and ')}" for pair, n in duplicates["shared"].items() if n]
+    return within + shared or ["no exact copies"]

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from minicnn import checkpoint, data, inference
 from minicnn.apps.metrics import Metrics, evaluate
 from minicnn.device import Device
-from minicnn.errors import DataError, UserError
+from minicnn.errors import CheckpointError, DataError, UserError
 
 
 def weights_of(source: str | Path) -> Path:
@@ -42,4 +44,8 @@ def evaluate_weights(
         raise DataError(f"{dataset.name}: expected a split {chosen!r}, it has {', '.join(dataset.splits)}")
     part = dataset.splits[chosen]
     probabilities = inference.probabilities(model.to(device), part.images, preprocessing, tta)
-    return evaluate(part.labels, probabilities, dataset.classes), f"{dataset.name}, {chosen}"
+    if not np.isfinite(probabilities).all():
+        raise CheckpointError(f"{source}: its weights overflow: they are damaged, or of a training that diverged")
+    changed = data_name is None and protocol is None and dataset.sha256 != header.data.get("sha256")
+    what = f"{dataset.name}, {chosen}" + (" (the data has changed since the training)" if changed else "")
+    return evaluate(part.labels, probabilities, dataset.classes), what

@@ -1,6 +1,5 @@
 """The command line's shared options, and what is made of them."""
 
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from minicnn import models, recipes
-from minicnn.apps.run_folder import RunConfig, RunFolder
+from minicnn.apps.run_folder import RunConfig, RunFolder, read_toml
 from minicnn.data import PROTOCOLS
 from minicnn.device import Device, resolve
 from minicnn.kernels import CHOICES, choose
@@ -37,7 +36,7 @@ _RECIPE: tuple[tuple[str, Any, str], ...] = (
     ("clip", float, "Largest norm of the gradients; 0 for any."),
     ("ema", float, "Decay of the averaged weights; 0 for none."),
     ("patience", int, "Stop after so many epochs without a better one; 0 for never."),
-    ("equalize", bool, "Equalize histograms first."),
+    ("equalize", bool, "Equalize the histogram of each image first."),
     ("crop", int, "Shift by up to so many pixels."),
     ("flip", bool, "Mirror every other image."),
     ("degrees", float, "Rotate by up to so much."),
@@ -52,16 +51,30 @@ _RECIPE: tuple[tuple[str, Any, str], ...] = (
 def run_options(command: Command) -> Command:
     """Options that say what to train on what: a Recipe, data, protocol, limit, and --config for all of them."""
     for name, kind, text in reversed(_RECIPE):
-        command = click.option(f"--{name.replace('_', '-')}", name, type=kind, default=None, help=text)(command)
+        usual = str(getattr(recipes.Recipe(), name)).lower()
+        option = click.option(
+            f"--{name.replace('_', '-')}", name, type=kind, default=None, show_default=usual, help=text
+        )
+        command = option(command)
     for decorate in (
-        click.option("--limit", type=click.IntRange(min=0), default=0, help="At most so many images a split."),
-        click.option("--protocol", type=click.Choice(PROTOCOLS), default="official", help="How to split FER2013."),
+        click.option(
+            "--limit", type=click.IntRange(min=0), default=0, help="At most so many images of train and val; 0 for all."
+        ),
+        click.option(
+            "--protocol",
+            type=click.Choice(PROTOCOLS),
+            default="official",
+            show_default=True,
+            help="How to split FER2013.",
+        ),
         click.option(
             "--data",
             metavar="fer2013|synthetic|PATH",
             help="FER2013 where it was imported, else drawn faces, unless given.",
         ),
-        click.option("--layers", help="Convolutional layers, 2 to 8 (study: a range such as 3-6)."),
+        click.option(
+            "--layers", show_default="4; study: 3-6", help="Convolutional layers, 2 to 8; study: a range or a list."
+        ),
         click.option(
             "--config",
             type=click.Path(path_type=Path),
@@ -80,9 +93,19 @@ def machine_options(command: Command) -> Command:
     for decorate in (
         click.option("--threads", type=click.IntRange(min=1), help="Threads; all cores unless given."),
         click.option(
-            "--kernels", type=click.Choice(CHOICES), default="fast", help="Which rung of every ladder of kernels."
+            "--kernels",
+            type=click.Choice(CHOICES),
+            default="fast",
+            show_default=True,
+            help="Rung of every ladder of kernels.",
         ),
-        click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", help="Where to compute."),
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "gpu"]),
+            default="auto",
+            show_default=True,
+            help="Where to compute.",
+        ),
     ):
         command = decorate(command)
     return command
@@ -140,7 +163,7 @@ def depths(text: str) -> list[int]:
         chosen += range(_depth(first), _depth(last if dash else first) + 1)
     if not chosen:
         raise click.UsageError(f"--layers {text}: expected a range from small to large, such as 3-6")
-    return chosen
+    return list(dict.fromkeys(chosen))
 
 
 def next_run_folder() -> Path:
@@ -158,24 +181,30 @@ def _depth(text: str) -> int:
         depth = 0
     if depth not in models.DEPTHS:
         raise click.UsageError(
-            f"--layers: expected {models.DEPTHS[0]} to {models.DEPTHS[-1]} convolutional layers, got {text}"
+            f"--layers: expected {models.DEPTHS[0]} to {models.DEPTHS[-1]} convolutional layers, got {text!r}"
         )
     return depth
 
 
 def _read_config(context: click.Context, _option: click.Parameter, path: Path | None) -> None:
-    """Make a TOML file's values the defaults; an unknown key is an error."""
+    """Make a TOML file's values the defaults, and check them as if they had been typed; an unknown key is an error."""
     if path is None:
         return
     try:
-        values = tomllib.loads(path.read_text())
+        values = {key.replace("-", "_"): value for key, value in read_toml(path).items()}
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise click.UsageError(f"--config {path}: {reason}") from error
-    known = {option.name for option in context.command.params if option.expose_value}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise click.UsageError(
-            f"--config {path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(map(str, known)))}"
-        )
-    context.default_map = {**(context.default_map or {}), **values}
+    known = {_key(option): str(option.name) for option in context.command.params if option.expose_value}
+    if unknown := sorted(values.keys() - known.keys()):
+        raise click.UsageError(f"--config {path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    for key, value in values.items():
+        if not isinstance(value, str | int | float):
+            raise click.UsageError(f"--config {path}: {key}: expected a number, a text, true or false, got {value}")
+    typed = {known[key]: str(value) for key, value in values.items()}
+    context.default_map = {**(context.default_map or {}), **typed}
+
+
+def _key(option: click.Parameter) -> str:
+    """An option's name as a key in TOML: batch_size of --batch-size."""
+    return max(option.opts, key=len).lstrip("-").replace("-", "_")

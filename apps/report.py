@@ -72,7 +72,8 @@ def write_report(
         figures=[(CAPTIONS.get(name, name), _data_uri(figure)) for name, figure in figures.items()],
     )
     with atomic_write(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        # the name of a file may hold bytes that are no UTF-8
+        temporary.write_text(html, encoding="utf-8", errors="backslashreplace")
 
 
 def _headline(metrics: Metrics, summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:

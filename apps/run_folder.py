@@ -20,6 +20,21 @@ from minicnn.errors import UserError
 from minicnn.files import atomic_write
 from minicnn.recipes import Recipe
 
+SUMMARY = (
+    "run",
+    "layers",
+    "epochs",
+    "best_epoch",
+    "val_accuracy",
+    "val_loss",
+    "images_per_second",
+    "seconds",
+    "ended",
+)
+"""The keys of a run's summary, which result.json holds."""
+
+_TEXT: Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # a path may hold bytes that are no UTF-8
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -64,8 +79,8 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with atomic_write(self["config.toml"]) as file:
-                # JSON's numbers, strings and truth values are TOML's too
-                file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in config.to_dict().items()))
+                lines = (f"{key} = {_toml(value)}\n" for key, value in config.to_dict().items())
+                file.write_text("".join(lines), **_TEXT)
         except OSError as error:
             raise UserError(f"{self.path}: the run folder cannot be written: {error.strerror}") from error
 
@@ -75,7 +90,7 @@ class RunFolder:
         if not file.is_file():
             raise UserError(f"{self.path}: expected a run folder, with a config.toml in it")
         try:
-            return RunConfig.from_dict(tomllib.loads(file.read_text()))
+            return RunConfig.from_dict(read_toml(file))
         except (ValueError, TypeError, KeyError, OSError) as error:
             raise UserError(f"{file}: the run's configuration is damaged: {error}") from error
 
@@ -85,15 +100,16 @@ class RunFolder:
         if not file.is_file():
             return None
         try:
-            result: dict[str, Any] = json.loads(file.read_text())
-        except ValueError as error:
+            result = json.loads(file.read_text(**_TEXT))
+            # a folder may have been moved since
+            return {**{key: result[key] for key in SUMMARY}, "run": str(self.path)}
+        except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{file}: damaged: remove it and --resume the run") from error
-        return result
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the summary."""
         with atomic_write(self["result.json"]) as file:
-            file.write_text(json.dumps(dict(result), indent=2) + "\n")
+            file.write_text(json.dumps(dict(result), indent=2) + "\n", **_TEXT)
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write metrics.csv anew: after a resume it holds no line that the checkpoint does not know of."""
@@ -103,3 +119,13 @@ class RunFolder:
             writer = csv.DictWriter(stream, list(history[0]))
             writer.writeheader()
             writer.writerows(history)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The values in a TOML file; raises OSError, and ValueError for text that is not TOML."""
+    return tomllib.loads(file.read_text(**_TEXT))
+
+
+def _toml(value: str | float) -> str:
+    """A value in TOML: JSON's numbers, truth values and strings, but no pairs of surrogates and no bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

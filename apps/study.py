@@ -1,7 +1,7 @@
 """The depth study: train each depth under one budget, and put the paper's tables beside ours."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,28 @@ from minicnn.files import atomic_write
 
 
 def study(
-    config: RunConfig, layers: Sequence[int], seeds: Sequence[int], out: str | Path, *, device: Device = "cpu"
+    config: RunConfig,
+    layers: Sequence[int],
+    seeds: Sequence[int],
+    out: str | Path,
+    *,
+    device: Device = "cpu",
+    on_run: Callable[[Path], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Train every depth with every seed in a folder of its own under `out`, and evaluate each on val.
 
-    A run that was finished before is not repeated, one that was interrupted goes on. Writes study.json, study.csv,
-    study.txt and study.png; returns a row (layers, seed, epochs, seconds, parameters, metrics) for each run. Stops
-    after an interrupted run with UserError.
+    A run that was finished before is not repeated, one that was interrupted goes on. `on_run` hears the folder of
+    each. Writes study.json, study.csv, study.txt and study.png; returns a row (layers, seed, epochs, seconds,
+    parameters, metrics) for each run. Stops after an interrupted run with UserError.
     """
     folder = Path(out)
     rows = []
     for depth in layers:
         for seed in seeds:
             wanted = replace(config, recipe=replace(config.recipe, layers=depth, seed=seed))
-            rows.append(_row(wanted, folder / f"layers-{depth}-seed-{seed}", device))
+            path = folder / f"layers-{depth}-seed-{seed}"
+            on_run(path)
+            rows.append(_row(wanted, path, device))
             _write(folder, rows)
     return rows
 

@@ -15,7 +15,8 @@ from minicnn.apps.progress import TrainingBar
 from minicnn.apps.run_folder import RunConfig, RunFolder
 from minicnn.data.dataset import Dataset
 from minicnn.device import Device
-from minicnn.errors import DataError
+from minicnn.errors import CheckpointError, DataError
+from minicnn.files import remove_leftovers
 
 CHECKPOINT_SECONDS = 60.0
 """How much work a power cut may cost."""
@@ -44,8 +45,11 @@ def resume(out: str | Path, *, device: Device = "cpu", time_limit: float = 0.0, 
     if result is not None:
         return result
     run = _Run(folder, config, load_data(config), device, command)
+    remove_leftovers(folder.path)
     if folder["state.safetensors"].exists():
         run.restore()
+    else:
+        run.checkpoint()
     return run.train(time_limit)
 
 
@@ -109,8 +113,8 @@ class _Run:
         file = self.folder["state.safetensors"]
         try:
             self.trainer.restore(*checkpoint.load_state(file))
-        except (ValueError, KeyError) as error:
-            raise checkpoint.CheckpointError(f"{file}: does not fit the run's configuration: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{file}: does not fit the run's configuration: {error}") from error
 
     def _save_weights(self, name: str) -> None:
         trainer, recipe = self.trainer, self.config.recipe
@@ -119,7 +123,7 @@ class _Run:
             labels=list(self.dataset.classes),
             preprocessing=trainer.preprocessing.to_dict(),
             metrics=dict(trainer.history[-1]) if trainer.history else {},
-            data={"name": self.dataset.name, "protocol": self.config.protocol, "sha256": self.dataset.sha256},
+            data={"name": self.config.data, "protocol": self.config.protocol, "sha256": self.dataset.sha256},
             recipe=recipe.to_dict(),
         )
         checkpoint.save_weights(self.folder[name], trainer.weights(), header)
@@ -179,7 +183,7 @@ class _Run:
 
         def stop(number: int, _frame: FrameType | None) -> None:
             self._stop("interrupted")
-            signal.signal(number, before[number])
+            signal.signal(number, before[signal.Signals(number)])
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

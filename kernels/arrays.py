@@ -19,6 +19,17 @@ def array_module(array: Array) -> ModuleType:
     return np if isinstance(array, np.ndarray | np.generic) else sys.modules["cupy"]
 
 
+def rows_of(*arrays: Array) -> tuple[list[Array], Iterator[slice]]:
+    """Arrays of one shape, and slices of their first axis that keep a piece of all of them in the cache.
+
+    Slices of any array are views, so that a piece can be changed in place. A flattened array is a copy where the
+    array's memory is in another order, and changes to it are lost.
+    """
+    rows = [array_module(array).atleast_1d(array) for array in arrays]
+    count = len(rows[0])
+    return rows, pieces(count, sum(array.nbytes for array in rows) // max(count, 1))
+
+
 def pieces(length: int, bytes_each: int, least: int = 0) -> Iterator[slice]:
     """Cut a batch of `length` items of `bytes_each` bytes into slices of CACHE_BYTES, or `least` bytes if more.
 

@@ -5,16 +5,16 @@ Both are safetensors files: arrays and text, no code. They are written to a temp
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
 from minicnn import models
 from minicnn.data.preprocessing import Preprocessing
 from minicnn.device import Array, to_numpy
-from minicnn.errors import CheckpointError
+from minicnn.errors import CheckpointError, UserError
 from minicnn.files import atomic_write
 from minicnn.nn.module import Module
 
@@ -23,6 +23,7 @@ _KEY = "minicnn"
 
 _FOREIGN = {
     b"\x80\x02": "a Python pickle",
+    b"\x80\x03": "a Python pickle",
     b"\x80\x04": "a Python pickle",
     b"\x80\x05": "a Python pickle",
     b"PK\x03\x04": "a zip archive, perhaps PyTorch's",
@@ -41,7 +42,7 @@ class Header:
         labels: the name of each output.
         preprocessing: see minicnn.data.preprocessing.Preprocessing.
         metrics: figures of these weights, by name.
-        data: name, protocol and sha256 of what they were trained on.
+        data: what they were trained on: name (as minicnn.data.load takes it), protocol, sha256.
         recipe: how, see minicnn.recipes.Recipe.
     """
 
@@ -51,6 +52,12 @@ class Header:
     metrics: dict[str, float] = field(default_factory=dict)
     data: dict[str, str] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            kind: Any = get_origin(item.type)
+            if not isinstance(getattr(self, item.name), kind):
+                raise TypeError(f"expected {item.name} to be a {kind.__name__}, got {getattr(self, item.name)!r}")
 
 
 def save_weights(path: str | Path, weights: Mapping[str, Array], header: Header) -> None:
@@ -71,10 +78,12 @@ def load_model(path: str | Path) -> tuple[Module, Preprocessing, Header]:
     """The network of a weights file, ready to use: in evaluation mode, with its preprocessing."""
     arrays, header = load_weights(path)
     try:
+        if len(header.labels) != header.architecture.get("classes"):
+            raise ValueError(f"{len(header.labels)} labels for the outputs of {header.architecture}")
         model = models.build(**header.architecture)
         model.load_state_dict(arrays)
         return model.eval(), Preprocessing.from_dict(header.preprocessing), header
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, UserError) as error:
         raise CheckpointError(f"{path}: header and weights do not fit: {error}") from error
 
 
@@ -108,23 +117,32 @@ def _load(path: Path, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
         raise CheckpointError(f"{path}: expected a .safetensors file, there is none")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            values = _own_values(path, file.metadata() or {}, kind)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:  # the last two: a dtype NumPy has not
         raise CheckpointError(f"{path}: expected a whole .safetensors file, got {_what_is(path)} ({error})") from error
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
+    return arrays, values
+
+
+def _own_values(path: Path, metadata: Mapping[str, str], kind: str) -> dict[str, Any]:
+    """Our JSON in a file's metadata; raises CheckpointError where there is none, or none of this kind."""
     try:
         values = json.loads(metadata[_KEY])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: a safetensors file, but not one that minicnn wrote") from error
-    if not isinstance(values, dict) or values.pop("kind", None) != kind:
-        raise CheckpointError(
-            f"{path}: expected a file of minicnn with a network's {kind}, this one holds other things"
-        )
-    return arrays, values
+    found = values.pop("kind", None) if isinstance(values, dict) else None
+    if found != kind:
+        what = {"weights": "a network's weights", "state": "a training's state"}
+        raise CheckpointError(f"{path}: expected {what[kind]}, it holds {what.get(str(found), 'something else')}")
+    return dict(values)
 
 
 def _what_is(path: Path) -> str:
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(9)
+    if start[8:] == b"{":  # after the length of the header, whose first byte may well be that of a format below
+        return "a damaged or truncated one"
     known = (name for magic, name in _FOREIGN.items() if start.startswith(magic))
     return next(known, "something else, or a damaged one" if start else "an empty one")

@@ -23,6 +23,12 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the temporary files of killed programs from a folder that nobody else is writing to."""
+    for left in Path(folder).glob(".*.[0-9]*.tmp"):
+        left.unlink(missing_ok=True)
+
+
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -80,7 +80,7 @@ class Function(ABC):
         self.saved.__dict__.update(values)
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
-        """Apply the operation; raises TypeError where the inputs' dtypes or devices differ."""
+        """Apply the operation; raises TypeError for inputs that are no Tensors, or differ in dtype or device."""
         dtype = self._check_inputs(inputs)
         self.saved = SimpleNamespace()
         self.freed = False
@@ -116,6 +116,9 @@ class Function(ABC):
 
     def _check_inputs(self, inputs: tuple[Tensor | None, ...]) -> Any:
         given = [x for x in inputs if x is not None]
+        for x in given:
+            if not isinstance(x, Tensor):
+                raise TypeError(f"{self.name}: expected Tensors, got a {type(x).__name__}: wrap it, Tensor(array)")
         for what, values in (
             ("dtype", {str(x.dtype) for x in given}),
             ("device", {device_of(x.data) for x in given}),

@@ -70,7 +70,8 @@ def gradcheck(
     Source: directional derivatives as in Chainer's `gradient_check.check_backward` and JAX's `check_grads`.
     """
     problem, tolerance = _Problem(function, inputs, parameters, seed), _Tolerance(rtol, atol)
-    random = np.random.default_rng(seed)
+    # a stream of its own: callers make inputs with default_rng(seed), and the upstream must not be equal to an input
+    random = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
     here = problem.point()
     upstream = _normal(random, problem.output(problem.point()))  # not `here`, which must stay as given
 
@@ -114,6 +115,7 @@ class _Problem:
         tensors = [*self.inputs, *self.parameters]
         self.names = [f"input {i}" for i in range(len(self.inputs))]
         self.names += [f"parameter {i}" for i in range(len(self.parameters))]
+        self.gradient_names = [f"the gradient of {name}" for name in self.names]
         self.wanted = [tensor.requires_grad for tensor in tensors]
         for name, tensor in zip(self.names, tensors, strict=True):
             if tensor.dtype != np.float64:
@@ -169,24 +171,25 @@ def _check_manners(problem: _Problem, here: Point, upstream: Array) -> tuple[Arr
     given = {**dict(zip(problem.names, here, strict=True)), "the upstream gradient": upstream}
     before = {name: array.copy() for name, array in given.items()}
     output, gradients = problem.output_and_gradients(here, upstream)
-    kept = [gradient.copy() for gradient in gradients]
-    output_again, gradients_again = problem.output_and_gradients(here, upstream)
-
     for name, array in given.items():
         if not _same_bits(array, before[name]):
             raise GradientError(f"{name} was written to: forward and backward may only read what they are given")
-    for name, x, gradient in zip(problem.names, here, gradients, strict=True):
+
+    kept = [gradient.copy() for gradient in gradients]
+    output_again, gradients_again = problem.output_and_gradients(here, upstream)
+    for name, x, gradient in zip(problem.gradient_names, here, gradients, strict=True):
         want, got = ((a.shape, str(a.dtype), device_of(a)) for a in (x, gradient))
         if want != got:
-            raise GradientError(f"the gradient of {name} is {got}, expected shape, dtype and device {want}")
+            raise GradientError(f"{name} is {got}, expected shape, dtype and device {want}")
     _check_memory(problem, given | {"the output": output}, gradients, gradients_again)
     if not _same_bits(output, output_again):
         raise GradientError("two runs gave different outputs: the function depends on more than its inputs")
-    for name, first, second in zip(problem.names, kept, gradients_again, strict=True):
+    for name, first, second in zip(problem.gradient_names, kept, gradients_again, strict=True):
         if not _same_bits(first, second):
-            raise GradientError(f"two runs gave different gradients of {name}")
-        if not array_module(first).isfinite(first).all():
-            raise GradientError(f"the gradient of {name} is not finite")
+            raise GradientError(f"two runs gave different values of {name}")
+    for name, array in {"the output": output, **dict(zip(problem.gradient_names, kept, strict=True))}.items():
+        if not array_module(array).isfinite(array).all():
+            raise GradientError(f"{name} is not finite: choose inputs at which there is a value and a slope")
     return output, kept
 
 
@@ -194,11 +197,11 @@ def _check_memory(problem: _Problem, given: dict[str, Array], gradients: Point, 
     """A gradient is its owner's: writing to it must change nothing else, and no later run may change it."""
     others = dict(given)
     for when, arrays in (("", gradients), (" of another run", gradients_again)):
-        for name, gradient in zip(problem.names, arrays, strict=True):
+        for name, gradient in zip(problem.gradient_names, arrays, strict=True):
             for other, array in others.items():
                 if array_module(gradient).shares_memory(gradient, array):
-                    raise GradientError(f"the gradient of {name}{when} shares memory with {other}")
-            others[f"the gradient of {name}{when}"] = gradient
+                    raise GradientError(f"{name}{when} shares memory with {other}")
+            others[name + when] = gradient
 
 
 def _check_layout(
@@ -206,7 +209,7 @@ def _check_layout(
 ) -> None:
     """The same numbers spread out in memory must give the same output and gradients."""
     spread_output, spread = problem.output_and_gradients([_spread_out(x) for x in here], _spread_out(upstream))
-    names = ["the output", *(f"the gradient of {name}" for name in problem.names)]
+    names = ["the output", *problem.gradient_names]
     for name, expected, got in zip(names, (output, *gradients), (spread_output, *spread), strict=True):
         if got.shape != expected.shape or not tolerance.close(to_numpy(got), to_numpy(expected)):
             raise GradientError(f"{name} changes when the arrays are not contiguous")
@@ -223,16 +226,17 @@ def _measured_slope(
     the steps spoils the central difference and at most one of the sides.
     """
     center = problem.output(here)
+    kept = center.copy()
 
     def change(step: float) -> float:
         # subtracting before summing keeps the digits that a difference of two sums would lose
         return _dot([upstream], [problem.output(_moved(here, direction, step)) - center])
 
     right, right_half, left, left_half = change(eps), change(eps / 2), change(-eps), change(-eps / 2)
+    if not _same_bits(center, kept):
+        raise GradientError("an evaluation wrote to the output of an earlier one: outputs must be new arrays")
     central = (right - left) / (2 * eps)
     estimates = (central, (4 * right_half - right) / eps, -(4 * left_half - left) / eps)
-    if not np.isfinite(estimates).all():
-        raise GradientError("the output is not finite: choose inputs at which the function has a value")
     if not tolerance.close(max(estimates), min(estimates)):
         raise GradientError(
             f"input sits on a kink: near it the slope is {estimates[2]:.9g} on one side and {estimates[1]:.9g} on the "

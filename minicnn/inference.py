@@ -43,12 +43,8 @@ def _batches(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Iterato
 
 def _forward(model: Module, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     device = next(model.parameters()).device
-    training = model.training
-    try:
-        with no_grad():
-            output: NDArray[np.float32] = model.eval()(Tensor(batch).to(device)).numpy()
-    finally:
-        model.train(training)
+    with no_grad(), model.evaluating():
+        output: NDArray[np.float32] = model(Tensor(batch).to(device)).numpy()
     return output
 
 

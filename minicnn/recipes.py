@@ -1,10 +1,12 @@
 """Recipes: everything that says how a network is trained, and what each preset sets it to."""
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from minicnn import models, optim, schedule
 from minicnn.data.augment import Augmentation
+from minicnn.data.dataset import IMAGE_SIZE
 from minicnn.nn.module import Module
 
 OPTIMIZERS = ("sgd", "adamw")
@@ -67,10 +69,15 @@ class Recipe:
         for name in ("seed", "lr", "momentum", "weight_decay", "warmup", "clip", "patience"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
-        for name in ("ema", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected from 0 to below 1, got {getattr(self, name)}")
+        for name, end in (("ema", 1), ("label_smoothing", 1), ("crop", IMAGE_SIZE)):
+            if not 0 <= getattr(self, name) < end:
+                raise ValueError(f"{name}: expected from 0 to below {end}, got {getattr(self, name)}")
+        if self.warmup > self.epochs:
+            raise ValueError(f"warmup: expected at most all {self.epochs} epochs, got {self.warmup}")
         _ = self.augmentation  # which checks its own values
+        for name, value in self.to_dict().items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name}: expected a finite number, got {value}")
 
     @property
     def augmentation(self) -> Augmentation:

@@ -127,9 +127,10 @@ class Tensor:
                     "pass its gradient, backward(grad), or reduce it first, as in .sum()"
                 )
             return array_module(self.data).ones_like(self.data)
-        if getattr(grad, "shape", None) != self.shape or grad.dtype != self.dtype:
-            got = f"{getattr(grad, 'shape', '')} {getattr(grad, 'dtype', type(grad).__name__)}".strip()
-            raise ValueError(f"backward(grad): expected an array {self.shape} {self.dtype}, got {got}")
+        is_array = hasattr(grad, "dtype") and not isinstance(grad, Tensor)
+        if not is_array or (grad.shape, grad.dtype, device_of(grad)) != (self.shape, self.dtype, self.device):
+            got = f"{grad.shape} {grad.dtype} on {device_of(grad)}" if is_array else f"a {type(grad).__name__}"
+            raise ValueError(f"backward(grad): expected an array {self.shape} {self.dtype} on {self.device}, got {got}")
         return grad
 
     def _accumulate(self, grad: Array) -> None:

@@ -145,6 +145,8 @@ class Trainer:
         self.optimizer.load_state_dict(parts["optimizer"], values["optimizer_count"])
         if self.ema is not None:
             self.ema.load_state_dict(parts["ema"], values["ema_count"])
+        elif parts["ema"]:
+            raise ValueError("EMA: the saved state has averages, and this recipe has none")
         self.schedule.load_state_dict(values["schedule"])
         self.epoch, self.step = values["epoch"], values["step"]
         self.sums, self.history = dict(values["sums"]), list(values["history"])
@@ -158,10 +160,7 @@ class Trainer:
         loss = F.cross_entropy(scores, targets, self.class_weights, self.recipe.label_smoothing)
         value = loss.item()
         if not math.isfinite(value):
-            raise TrainingError(
-                f"epoch {self.epoch + 1}, step {self.step + 1}: the loss is {value}. Try a lower --lr "
-                f"(it was {self.optimizer.lr:.3g}), --clip 1, or a longer --warmup; the last checkpoint is whole"
-            )
+            raise self._diverged(f"step {self.step + 1}: the loss", value)
         self.optimizer.zero_grad()
         loss.backward()
         if self.recipe.clip:
@@ -176,6 +175,8 @@ class Trainer:
 
     def _end_epoch(self) -> Row:
         val_loss, val_accuracy = self.validate()
+        if not math.isfinite(val_loss):  # the epoch's last step went too far, and no other one noticed
+            raise self._diverged("the validation loss", val_loss)
         sums = self.sums
         row: Row = {
             "epoch": self.epoch + 1,
@@ -183,7 +184,7 @@ class Trainer:
             "train_accuracy": sums["correct"] / sums["seen"],
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
-            "lr": self.optimizer.lr,
+            "lr": self.schedule.lr(self.epoch * len(self.loader) + self.step - 1),
             "seconds": round(sums["seconds"], 3),
             "images_per_second": round(sums["seen"] / max(sums["seconds"], 1e-9), 1),
         }
@@ -194,6 +195,12 @@ class Trainer:
             self.best, self.best_epoch = val_accuracy, self.epoch
         self.history.append(row)
         return row
+
+    def _diverged(self, what: str, value: float) -> TrainingError:
+        return TrainingError(
+            f"epoch {self.epoch + 1}, {what} is {value}. Try a lower --lr (it was {self.optimizer.lr:.3g}), "
+            "--clip 1, or a longer --warmup; the last checkpoint is whole"
+        )
 
     def _balanced_weights(self) -> NDArray[np.float32]:
         """N / (classes * count) for each class; a class without images weighs nothing."""

@@ -1,6 +1,6 @@
 """The Adam step in array code, piece by piece so that each piece stays in the cache over its passes."""
 
-from minicnn.kernels.arrays import Array, array_module, pieces
+from minicnn.kernels.arrays import Array, array_module, rows_of
 
 
 def step(
@@ -17,10 +17,10 @@ def step(
 ) -> None:
     """Update `parameter` and its `first` and `second` moments in place; `count` is 1 at the first step."""
     xp = array_module(parameter)
-    flat = [array.reshape(-1) for array in (parameter, grad, first, second)]
+    rows, slices = rows_of(parameter, grad, first, second)
     mean_scale, square_scale = 1 / (1 - betas[0] ** count), 1 / (1 - betas[1] ** count)
-    for piece in pieces(flat[0].size, 5 * parameter.itemsize):
-        w, g, m, v = (array[piece] for array in flat)
+    for piece in slices:
+        w, g, m, v = (array[piece] for array in rows)
         if decoupled:
             w *= 1 - lr * weight_decay
         elif weight_decay:

@@ -11,6 +11,7 @@ def forward(logits: Array, target: Array) -> tuple[Array, Array]:
     total = probabilities.sum(axis=1, keepdims=True)
     probabilities /= total
     shifted -= xp.log(total)
+    shifted = xp.where(target != 0, shifted, 0)  # 0 * -inf, a logit of -inf for another class, would be NaN
     return -(target * shifted).sum(axis=1), probabilities
 
 

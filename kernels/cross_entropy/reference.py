@@ -21,7 +21,8 @@ def forward(logits: Array, target: Array) -> tuple[Array, Array]:
         for c in range(logits.shape[1]):
             log_probability = logits[n, c] - largest - math.log(total)
             probabilities[n, c] = math.exp(log_probability)
-            loss[n] -= target[n, c] * log_probability
+            if target[n, c] != 0:  # a class that weighs nothing may have a logit of -inf
+                loss[n] -= target[n, c] * log_probability
     return loss, probabilities
 
 

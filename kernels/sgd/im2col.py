@@ -1,6 +1,6 @@
 """The SGD step in array code, piece by piece so that each piece stays in the cache over its passes."""
 
-from minicnn.kernels.arrays import Array, pieces
+from minicnn.kernels.arrays import Array, rows_of
 
 
 def step(
@@ -17,9 +17,9 @@ def step(
 
     Coupled weight decay adds weight_decay * parameter to the gradient; decoupled shrinks the parameter itself.
     """
-    flat = parameter.reshape(-1), grad.reshape(-1), velocity.reshape(-1)
-    for piece in pieces(flat[0].size, 4 * parameter.itemsize):
-        w, g, v = (array[piece] for array in flat)
+    rows, slices = rows_of(parameter, grad, velocity)
+    for piece in slices:
+        w, g, v = (array[piece] for array in rows)
         if decoupled:
             w *= 1 - lr * weight_decay
         elif weight_decay:

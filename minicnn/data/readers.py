@@ -85,7 +85,7 @@ def _read_csvs(source: Source, files: Sequence[CsvFile], show_progress: bool) ->
             f"{source.path}: several CSV files without Usage ({names}), expected one or train.csv, test.csv"
         )
     skipped = [
-        f"{file.name} " + ("is a copy: not read" if file.has_labels else "has no labels: skipped")
+        f"{file.name} was skipped: " + (f"{chosen[0].name} was read" if file.has_labels else "it has no labels")
         for file in files
         if file not in chosen
     ]
@@ -95,11 +95,11 @@ def _read_csvs(source: Source, files: Sequence[CsvFile], show_progress: bool) ->
 
 
 def _choose(files: Sequence[CsvFile]) -> Sequence[CsvFile]:
-    """The one file that tells parts apart (the original first, should a copy lie beside it), else all with labels.
+    """The one file that tells parts apart (the original, should a copy lie beside it), else all that have labels.
 
-    Where nothing has labels, all of them: reading one says what is missing.
+    Where none has labels, any: reading it says what is missing.
     """
-    whole = sorted((file for file in files if file.has_usage), key=lambda file: "fer2013" not in file.name)
+    whole = sorted((file for file in files if file.has_usage), key=lambda file: PurePath(file.name).stem != "fer2013")
     return whole[:1] or [file for file in files if file.has_labels] or files[:1]
 
 

@@ -66,8 +66,13 @@ def read(file: CsvFile, *, show_progress: bool) -> Records:
     _check_columns(file)
     usage = usage_of_file(PurePath(file.name).stem)
     parts = []
-    with file.open() as stream, bar(file.size, "B", "reading", show=show_progress) as progress, _faults(file):
-        for chunk in _chunks(stream, file.columns):
+    with (
+        file.open() as stream,
+        bar(file.size, "B", "reading", show=show_progress) as progress,
+        _faults(file),
+        _chunks(stream, file.columns) as chunks,
+    ):
+        for chunk in chunks:
             parts.append(_records(chunk, file, usage))
             progress.update(stream.tell() - progress.n)
     if not sum(len(part.labels) for part in parts):
@@ -87,7 +92,7 @@ def _check_columns(file: CsvFile) -> None:
         raise DataError(f"{file.name}, row 1: expected the columns emotion,pixels,Usage, found {found}")
 
 
-def _chunks(stream: IO[bytes], columns: Sequence[str]) -> Iterable[pd.DataFrame]:
+def _chunks(stream: IO[bytes], columns: Sequence[str]) -> AbstractContextManager[Iterable[pd.DataFrame]]:
     # Text without conversion and without missing values: what is wrong with a value is for this module to say.
     return pd.read_csv(
         stream,

@@ -39,8 +39,15 @@ class Records:
 
     def splits(self) -> dict[str, Split]:
         """The parts that hold images, by name, each in the order of the source."""
-        chosen = ((name, self.usage == code) for code, name in enumerate(SPLITS))
-        return {name: Split(self.images[rows], self.labels[rows]) for name, rows in chosen if rows.any()}
+        found = {}
+        for code, name in enumerate(SPLITS):
+            rows = np.flatnonzero(self.usage == code)
+            if len(rows):
+                # A part in one piece, as they nearly always are, is a view: a copy takes as long as the hash over it.
+                whole = rows[-1] - rows[0] + 1 == len(rows)
+                chosen = slice(rows[0], rows[-1] + 1) if whole else rows
+                found[name] = Split(self.images[chosen], self.labels[chosen])
+        return found
 
 
 def joined(parts: Sequence[Records]) -> Records:

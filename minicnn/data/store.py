@@ -49,9 +49,8 @@ def save(records: Records, info: dict[str, Any]) -> None:
             with atomic_write(building / "info.json") as temporary:
                 temporary.write_text(json.dumps({"format": _FORMAT} | info, indent=2), encoding="utf-8")
     except OSError as error:
-        raise DataError(
-            f"{folder()}: cannot be written ({error.strerror or error}); set MINICNN_DATA to a folder with room for 90 MB"
-        ) from error
+        reason = error.strerror or error
+        raise DataError(f"{folder()}: cannot be written ({reason}); set MINICNN_DATA to a folder that can") from error
 
 
 def info() -> dict[str, Any]:

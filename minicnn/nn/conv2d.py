@@ -8,6 +8,7 @@ from minicnn import functional as F
 from minicnn.kernels.windows import Pair
 from minicnn.nn import init
 from minicnn.nn.module import Module, Parameter
+from minicnn.ops.conv2d import window
 from minicnn.tensor import Tensor
 
 
@@ -33,8 +34,11 @@ class Conv2d(Module):
     ) -> None:
         super().__init__()
         if min(in_channels, out_channels, groups) < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(f"Conv2d({in_channels}→{out_channels}): expected groups to divide both, got {groups}")
-        rows, columns = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+            raise ValueError(
+                f"Conv2d({in_channels}→{out_channels}): expected channels of at least 1, and groups to divide both, "
+                f"got {groups} groups"
+            )
+        rows, columns = window("Conv2d", kernel_size, stride, padding, dilation).kernel
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         shape = (out_channels, in_channels // groups, rows, columns)
         self.weight = Parameter(np.empty(shape, dtype=np.float32))

@@ -21,6 +21,8 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
+        if min(in_features, out_features) < 1:
+            raise ValueError(f"Linear({in_features}→{out_features}): expected at least one feature on either side")
         bound = 1 / math.sqrt(in_features)
         self.weight = Parameter(np.empty((out_features, in_features), dtype=np.float32))
         self.bias = Parameter(np.empty(out_features, dtype=np.float32)) if bias else None

@@ -1,6 +1,7 @@
 """Module: what all layers and networks are, namely parameters, buffers and other Modules under dotted names."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, Self
 
 from minicnn.device import Array, as_device, module_for, to_numpy
@@ -73,10 +74,12 @@ class Module:
             yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters by dotted name."""
+        """All parameters by dotted name; one that is shared comes once, so that it is trained once."""
+        seen: set[Parameter] = set()
         for prefix, module in self.named_modules():
             for name, value in vars(module).items():
-                if isinstance(value, Parameter):
+                if isinstance(value, Parameter) and value not in seen:
+                    seen.add(value)
                     yield _join(prefix, name), value
 
     def parameters(self) -> Iterator[Parameter]:
@@ -98,6 +101,16 @@ class Module:
     def eval(self) -> Self:
         """Switch to evaluation."""
         return self.train(False)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Self]:
+        """Inside the block all is in evaluation; afterwards each Module, frozen ones too, is as it was before."""
+        before = [(module, module.training) for _, module in self.named_modules()]
+        try:
+            yield self.eval()
+        finally:
+            for module, training in before:
+                module.training = training
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

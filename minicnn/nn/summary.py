@@ -34,15 +34,14 @@ class _Trace:
 
 def summarize(model: Module, input_shape: tuple[int, ...]) -> str:
     """A line for every Module that computes something itself, and the totals."""
-    trace, training = _Trace(), model.training
+    trace = _Trace()
     dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype("float32"))
     tracers.append(trace)
     try:
-        with no_grad(), op_hook(trace.count):
-            model.eval()(Tensor(np.zeros(input_shape, dtype=dtype)).to(_device(model)))
+        with no_grad(), op_hook(trace.count), model.evaluating():
+            model(Tensor(np.zeros(input_shape, dtype=dtype)).to(_device(model)))
     finally:
         tracers.remove(trace)
-        model.train(training)
     names = {module: name for name, module in model.named_modules()}
     rows = [
         (names[module], repr(module), str(shape), _parameters(module, trace), trace.operations.get(module, 0))

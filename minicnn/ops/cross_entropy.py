@@ -36,7 +36,7 @@ class NLLLoss(Function):
     def forward(self, log_probabilities: Array) -> Array:
         """One loss a row (N,); a class that weighs nothing adds nothing, even at probability 0."""
         xp = array_module(log_probabilities)
-        terms = xp.where(self.target != 0, self.target * log_probabilities, 0)
+        terms = self.target * xp.where(self.target != 0, log_probabilities, 0)
         return -terms.sum(axis=1).astype(log_probabilities.dtype, copy=False)
 
     def backward(self, grad: Array) -> Array:

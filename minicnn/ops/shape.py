@@ -134,7 +134,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 def _pairs(width: Any, ndim: int) -> list[tuple[int, int]]:
     """numpy.pad's `width` as one (before, after) a dimension."""
     if isinstance(width, int):
-        return [(width, width)] * ndim
+        width = (width, width)
     pairs = [(width[0], width[1])] * ndim if isinstance(width[0], int) else [tuple(pair) for pair in width]
     pairs = pairs * ndim if len(pairs) == 1 else pairs
     if len(pairs) != ndim or any(min(pair) < 0 for pair in pairs):

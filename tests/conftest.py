@@ -1,0 +1,127 @@
+"""What all tests share: the device, the dtype, fixed random numbers, and comparison with the reference kernels."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import Tensor, kernels
+from minicnn.device import module_for, to_numpy
+from minicnn.errors import DeviceError
+from minicnn.kernels import arrays
+
+Arrays = list[Any]
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Every test starts with the same random numbers in minicnn.rng."""
+    minicnn.manual_seed(0)
+
+
+def _gpu() -> Any:
+    """The parameter "gpu", marked to be skipped where CuPy or a GPU is missing: marks fold to one line a file."""
+    try:
+        module_for("gpu")
+    except DeviceError as error:
+        return pytest.param("gpu", marks=pytest.mark.skip(reason=str(error)))
+    return "gpu"
+
+
+@pytest.fixture(params=["cpu", _gpu()])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device that is there."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request: pytest.FixtureRequest) -> str:
+    """Each dtype that a Tensor may have."""
+    return str(request.param)
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    """Random numbers for inputs, the same in every run."""
+    return np.random.default_rng(0)
+
+
+class Make(Protocol):
+    """How tests make Tensors."""
+
+    def __call__(self, values: Any, requires_grad: bool = True) -> Tensor: ...
+
+
+@pytest.fixture
+def tensor(device: str, dtype: str) -> Make:
+    """Makes Tensors that require a gradient; a test that uses it runs on every device in every dtype."""
+
+    def make(values: Any, requires_grad: bool = True) -> Tensor:
+        return Tensor(module_for(device).asarray(values, dtype=dtype), requires_grad)
+
+    return make
+
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+"""How far a rung may be from the float64 reference, as a share of the largest number in the array.
+
+float32 carries 6e-8; the sums in these tests have up to a few hundred terms.
+"""
+
+
+@pytest.fixture
+def use_rung(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """`use_rung(operation, rung)`: serve an operation by that rung of its ladder until the test ends."""
+    get = kernels.get
+
+    def use(operation: str, rung: str) -> None:
+        module = import_module(f"minicnn.kernels.{operation}.{rung}")
+        monkeypatch.setattr(kernels, "get", lambda name: module if name == operation else get(name))
+
+    return use
+
+
+@pytest.fixture
+def agrees_with_reference(
+    dtype: str, use_rung: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Compares a rung with the reference rung, which computes in float64: output and gradients.
+
+    `check(operation, rung, function, inputs)`, in both dtypes, with a batch in one piece and in many.
+    """
+
+    def both_ways(function: Callable[..., Tensor], inputs: Arrays) -> Arrays:
+        minicnn.manual_seed(0)
+        tensors = [Tensor(x, requires_grad=True) for x in inputs]
+        y = function(*tensors)
+        y.backward(np.random.default_rng(1).normal(size=y.shape).astype(y.dtype))
+        return [y.data, *(x.grad for x in tensors)]
+
+    def check(operation: str, rung: str, function: Callable[..., Tensor], inputs: Arrays) -> None:
+        rounded = [np.asarray(x, dtype=dtype) for x in inputs]
+        use_rung(operation, "reference")
+        expected = both_ways(function, [x.astype("float64") for x in rounded])
+        use_rung(operation, rung)
+        for cache_bytes in (1 << 20, 1):
+            monkeypatch.setattr(arrays, "CACHE_BYTES", cache_bytes)
+            for got, want in zip(both_ways(function, rounded), expected, strict=True):
+                assert got.dtype == dtype
+                tolerance = TOLERANCE[dtype]
+                np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * np.abs(want).max())
+
+    return check
+
+
+@pytest.fixture
+def gradients() -> Callable[..., Arrays]:
+    """`gradients(y, upstream, *tensors)`: goes backward from y and gives the Tensors' gradients as NumPy arrays."""
+
+    def back(y: Tensor, upstream: Any, *tensors: Tensor) -> Arrays:
+        xp = module_for(y.device)
+        y.backward(xp.asarray(upstream, dtype=y.dtype).reshape(y.shape))
+        return [to_numpy(x.grad) for x in tensors]
+
+    return back

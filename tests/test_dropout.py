@@ -1,0 +1,70 @@
+"""dropout: the share, the scale, the seed, and every rung against the loops."""
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import Tensor
+from minicnn import functional as F
+from minicnn.device import to_numpy
+from minicnn.kernels import LADDERS
+
+
+def test_share_p_becomes_zero_and_the_rest_is_scaled_up(tensor):
+    y = F.dropout(tensor(np.ones(20_000)), p=0.25).numpy()
+    np.testing.assert_allclose(np.unique(y), [0, 1 / 0.75], rtol=1e-6)
+    assert abs((y == 0).mean() - 0.25) < 0.015  # five standard deviations
+
+
+def test_gradient_passes_where_the_element_stayed_with_the_same_scale(tensor):
+    x = tensor(np.ones(1000))
+    y = F.dropout(x, p=0.4)
+    y.sum().backward()
+    np.testing.assert_array_equal(to_numpy(x.grad), y.numpy())
+
+
+def test_each_call_drops_others_and_the_same_seed_the_same(tensor):
+    x = tensor(np.ones(100))
+    first, second = F.dropout(x).numpy(), F.dropout(x).numpy()
+    minicnn.manual_seed(0)
+    assert (first != second).any()
+    np.testing.assert_array_equal(F.dropout(x).numpy(), first)
+
+
+def test_float32_and_float64_drop_the_same():
+    kept = []
+    for dtype in ("float32", "float64"):
+        minicnn.manual_seed(0)
+        kept.append(F.dropout(Tensor(np.ones(100, dtype))).numpy() > 0)
+    np.testing.assert_array_equal(*kept)
+
+
+@pytest.mark.parametrize("options", [{"training": False}, {"p": 0.0}])
+def test_nothing_happens_in_evaluation_or_for_p_0(tensor, options):
+    x = tensor(np.ones(10))
+    assert F.dropout(x, **options) is x
+
+
+def test_p_1_drops_everything(tensor, gradients):
+    x = tensor(np.ones(10))
+    y = F.dropout(x, p=1.0)
+    (grad_x,) = gradients(y, np.ones(10), x)
+    assert not y.numpy().any()
+    assert not grad_x.any()
+
+
+def test_dtype_is_kept(tensor, dtype):
+    assert F.dropout(tensor(np.ones(10))).dtype == dtype
+
+
+@pytest.mark.parametrize("rung", LADDERS["dropout"][1:])
+@pytest.mark.parametrize("p", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 5, 1)])
+def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, rung, p, shape):
+    agrees_with_reference("dropout", rung, lambda x: F.dropout(x, p), [random.normal(size=shape)])
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.5])
+def test_p_outside_0_to_1_is_refused(p):
+    with pytest.raises(ValueError, match=f"dropout: expected a probability from 0 to 1, got {p}"):
+        F.dropout(Tensor(np.ones(3)), p)

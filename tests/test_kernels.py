@@ -1,0 +1,224 @@
+"""What all kernels share: choosing a rung, the window geometry, the pieces of a batch and the threads."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minicnn import Tensor, kernels
+from minicnn import functional as F
+from minicnn.kernels import parallel
+from minicnn.kernels.arrays import CACHE_BYTES, pieces
+from minicnn.kernels.windows import Windows
+
+
+@pytest.fixture(autouse=True)
+def _restore_the_choice() -> Iterator[None]:
+    before = kernels.chosen()
+    yield
+    kernels.choose(before)
+
+
+# Choosing a rung
+
+
+def test_the_fast_rung_is_the_default_and_the_last_of_the_ladder() -> None:
+    assert kernels.chosen() == "fast"
+    for operation, ladder in kernels.LADDERS.items():
+        assert kernels.get(operation).__name__ == f"minicnn.kernels.{operation}.{ladder[-1]}"
+
+
+def test_a_chosen_rung_serves_every_operation() -> None:
+    kernels.choose("reference")
+    assert kernels.chosen() == "reference"
+    for operation in kernels.LADDERS:
+        assert kernels.get(operation).__name__ == f"minicnn.kernels.{operation}.reference"
+
+
+def test_an_operation_without_the_chosen_rung_takes_its_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kernels.LADDERS, "conv2d", ("reference",))
+    kernels.choose("im2col")
+    assert kernels.get("conv2d").__name__ == "minicnn.kernels.conv2d.reference"
+
+
+def test_an_operation_runs_on_the_chosen_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+    monkeypatch.setattr("minicnn.kernels.dropout.reference.forward", lambda x, uniform, p: (ran.append(p), x)[::-1])
+    with kernels.using("reference"):
+        F.dropout(Tensor([1.0]), 0.25)
+    F.dropout(Tensor([1.0]), 0.5)
+    assert ran == [0.25]
+
+
+def test_using_nests_and_restores_also_after_an_exception() -> None:
+    with kernels.using("reference"):
+        with kernels.using("im2col"):
+            assert kernels.chosen() == "im2col"
+        assert kernels.chosen() == "reference"
+        with pytest.raises(KeyError), kernels.using("im2col"):
+            kernels.get("no such operation")
+        assert kernels.chosen() == "reference"
+    assert kernels.chosen() == "fast"
+
+
+def test_an_unknown_rung_is_refused_and_nothing_changes() -> None:
+    with pytest.raises(ValueError, match="kernels: expected one of reference, im2col, fast, got 'quick'"):
+        kernels.choose("quick")
+    with pytest.raises(ValueError, match="got 'quick'"), kernels.using("quick"):
+        pass
+    assert kernels.chosen() == "fast"
+
+
+# Windows
+
+GEOMETRIES = list(product((1, 2, 3), (1, 2, 3), (0, 1, 2), (1, 2)))  # kernel, stride, padding, dilation
+
+
+def starts(size: int, kernel: int, stride: int, padding: int, dilation: int) -> list[int]:
+    """Where windows start along one direction, by trying one place after the other."""
+    places = range(-padding, size + padding, stride)
+    return [start for start in places if start + dilation * (kernel - 1) < size + padding]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), GEOMETRIES)
+def test_output_size_counts_the_windows_that_fit(kernel: int, stride: int, padding: int, dilation: int) -> None:
+    down = Windows((kernel, 1), (stride, 1), (padding, 0), (dilation, 1))
+    across = Windows((1, kernel), (1, stride), (0, padding), (1, dilation))
+    for size in range(1, 9):
+        count = len(starts(size, kernel, stride, padding, dilation))
+        assert max(down.output_size(size, 4)[0], 0) == count
+        assert down.output_size(size, 4)[1] == 4
+        assert max(across.output_size(4, size)[1], 0) == count
+        assert across.output_size(4, size)[0] == 4
+
+
+def test_an_image_smaller_than_a_window_has_no_positive_output_size() -> None:
+    assert Windows((5, 5)).output_size(3, 9) == (-1, 5)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation"), GEOMETRIES)
+def test_taps_show_the_pixel_under_each_element_of_each_window(
+    kernel: int, stride: int, padding: int, dilation: int
+) -> None:
+    height, width = 8, 7
+    windows = Windows((kernel, 2), (stride, 1), (padding, 1), (dilation, 2))
+    image = np.arange(1.0, 1 + height * width).reshape(height, width)
+    rows, columns = windows.output_size(height, width)
+    tops, lefts = starts(height, kernel, stride, padding, dilation), starts(width, 2, 1, 1, 2)
+    padded, seen = windows.pad(image), []
+    for i, j, tap in windows.taps(rows, columns):
+        seen.append((i, j))
+        for (r, top), (c, left) in product(enumerate(tops), enumerate(lefts)):
+            y, x = top + i * dilation, left + j * 2
+            inside = 0 <= y < height and 0 <= x < width
+            assert padded[tap][r, c] == (image[y, x] if inside else 0)
+    assert seen == list(product(range(kernel), range(2)))
+
+
+def test_padding_surrounds_the_image_and_cropping_takes_it_away() -> None:
+    windows, x = Windows((3, 3), padding=(1, 2)), np.ones((2, 3, 4, 5), "float32")
+    padded = windows.pad(x, -np.inf)
+    assert (padded.shape, padded.dtype) == ((2, 3, 6, 9), np.float32)
+    assert np.isneginf(padded).sum() == padded.size - x.size
+    np.testing.assert_array_equal(windows.crop(padded), x)
+    assert np.shares_memory(windows.crop(padded), padded)
+
+
+def test_without_padding_nothing_is_copied() -> None:
+    x = np.ones((2, 3, 4, 5))
+    assert Windows((3, 3)).pad(x) is x
+    np.testing.assert_array_equal(Windows((3, 3)).crop(x), x)
+
+
+# Pieces and threads
+
+
+@pytest.mark.parametrize("least", [0, 3 * CACHE_BYTES])
+@pytest.mark.parametrize("bytes_each", [0, 1, 1000, CACHE_BYTES // 3, CACHE_BYTES, 5 * CACHE_BYTES])
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 3000])
+def test_pieces_cover_everything_once_and_fit_the_cache(length: int, bytes_each: int, least: int) -> None:
+    slices = list(pieces(length, bytes_each, least))
+    assert [i for piece in slices for i in range(length)[piece]] == list(range(length))
+    for piece in slices:
+        count = piece.stop - piece.start
+        assert count == 1 or 0 < count * bytes_each <= max(CACHE_BYTES, least) or bytes_each == 0
+
+
+def test_pieces_are_as_few_as_the_cache_allows() -> None:
+    assert len(list(pieces(7, CACHE_BYTES // 3))) == 3
+    assert len(list(pieces(7, CACHE_BYTES // 3, 2 * CACHE_BYTES))) == 2
+
+
+@pytest.fixture
+def threads() -> Iterator[Any]:
+    yield parallel.set_threads
+    parallel.set_threads(1)
+
+
+def test_threads_give_their_results_in_order(threads: Any) -> None:
+    assert threads(3) == 3
+    batch = np.arange(100)
+    results = parallel.each_piece(lambda piece: int(batch[piece].sum()), batch, CACHE_BYTES // 2)
+    assert list(results) == [4 * k + 1 for k in range(50)]
+
+
+def test_an_error_in_a_thread_arrives(threads: Any) -> None:
+    threads(2)
+    with pytest.raises(ZeroDivisionError):
+        parallel.run_pieces(lambda piece: 1 // (piece.start - 5), np.zeros(10), CACHE_BYTES)
+
+
+def test_fewer_than_one_thread_is_refused() -> None:
+    with pytest.raises(ValueError, match="threads: expected at least 1, got 0"):
+        parallel.set_threads(0)
+
+
+def test_without_a_number_there_are_as_many_threads_as_cores_to_run_on(
+    threads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 5, 7})
+    assert threads() == 3
+
+
+def test_any_number_of_threads_gives_the_same_bits(threads: Any) -> None:
+    draw = np.random.default_rng(0)
+    shapes = ((24, 8, 24, 24), (16, 8, 3, 3), (16,), (16,))
+    arrays = [draw.standard_normal(shape, "float32") for shape in shapes]
+
+    def pass_both_ways(number: int) -> list[Any]:
+        threads(number)
+        x, weight, gamma, beta = leaves = [Tensor(array, requires_grad=True) for array in arrays]
+        running = np.zeros(16, "float32"), np.ones(16, "float32")
+        block = F.conv_block(x, weight, *running, gamma, beta, training=True, padding=1, pool=2)
+        apart = F.max_pool2d(F.batch_norm(F.conv2d(x, weight), *running, gamma, beta, training=True), 2)
+        (block.sum() + (apart * apart).mean()).backward()
+        return [block.data, apart.data, *running, *(leaf.grad for leaf in leaves)]
+
+    one = pass_both_ways(1)
+    for number in (2, 3):
+        for expected, got in zip(one, pass_both_ways(number), strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+# Steps in place
+
+
+@pytest.mark.parametrize("rung", kernels.CHOICES)
+@pytest.mark.parametrize("operation", ["sgd", "adam"])
+def test_a_step_reaches_parameters_of_any_memory_layout(operation: str, rung: str) -> None:
+    rest = {"sgd": (0.1, 0.9, True, 0.01, False), "adam": (1, 0.1, (0.9, 0.99), 1e-8, 0.01, False)}[operation]
+    states = {"sgd": 1, "adam": 2}[operation]
+    kernels.choose(rung)
+
+    def stepped(lay_out: Any) -> list[Any]:
+        arrays = [lay_out(np.arange(12.0).reshape(3, 4) + k) for k in range(2 + states)]
+        kernels.get(operation).step(*arrays, *rest)
+        return [arrays[0], *arrays[2:]]
+
+    plain = stepped(np.ascontiguousarray)
+    for lay_out in (np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2]):
+        for expected, got in zip(plain, stepped(lay_out), strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-12)
+    assert not np.allclose(plain[0], np.arange(12.0).reshape(3, 4))

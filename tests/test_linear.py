@@ -1,0 +1,55 @@
+"""linear: x @ weight.T + bias."""
+
+import numpy as np
+import pytest
+
+from minicnn import Tensor
+from minicnn import functional as F
+
+X, WEIGHT, BIAS = [[1, 2], [3, 4]], [[1, 0], [0, 1], [1, 1]], [10, 20, 30]
+
+
+def test_weighted_sums_and_bias(tensor):
+    y = F.linear(tensor(X), tensor(WEIGHT), tensor(BIAS))
+    np.testing.assert_array_equal(y.numpy(), [[11, 22, 33], [13, 24, 37]])
+
+
+def test_leading_dimensions_are_kept(tensor, random):
+    x = random.normal(size=(2, 3, 5, 2))
+    y = F.linear(tensor(x), tensor(WEIGHT))
+    np.testing.assert_allclose(y.numpy(), x @ np.transpose(WEIGHT), rtol=1e-5)
+
+
+def test_gradients_of_input_weight_and_bias(tensor, gradients):
+    x, weight, bias = tensor(X), tensor(WEIGHT), tensor(BIAS)
+    y = F.linear(x, weight, bias)
+    grad_x, grad_weight, grad_bias = gradients(y, [[1, 0, 0], [0, 10, 100]], x, weight, bias)
+    np.testing.assert_array_equal(grad_x, [[1, 0], [100, 110]])
+    np.testing.assert_array_equal(grad_weight, [[1, 2], [30, 40], [300, 400]])
+    np.testing.assert_array_equal(grad_bias, [1, 10, 100])
+
+
+def test_input_stays_as_it_was_when_the_bias_is_added(tensor):
+    x, weight = tensor(X), tensor([[1, 0], [0, 1]])
+    F.linear(x, weight, tensor([5, 5]))
+    np.testing.assert_array_equal(x.numpy(), X)
+
+
+def test_dtype_is_kept(tensor, dtype):
+    x, weight, bias = tensor(X), tensor(WEIGHT), tensor(BIAS)
+    y = F.linear(x, weight, bias)
+    y.sum().backward()
+    assert [y.dtype, x.grad.dtype, weight.grad.dtype, bias.grad.dtype] == [dtype] * 4
+
+
+@pytest.mark.parametrize(
+    ("x", "bias", "message"),
+    [
+        ((4, 3), (5,), r"Linear\(2→5\): expected input \(..., 2\), got \(4, 3\)$"),
+        ((4, 3, 1, 1), (5,), r"expected input \(..., 2\), got \(4, 3, 1, 1\): flatten it first"),
+        ((4, 2), (2,), r"Linear\(2→5\): expected bias \(5,\), got \(2,\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(x, bias, message):
+    with pytest.raises(ValueError, match=message):
+        F.linear(Tensor(np.ones(x)), Tensor(np.ones((5, 2))), Tensor(np.ones(bias)))
