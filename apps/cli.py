@@ -226,8 +226,9 @@ def _describe_run(summary: dict[str, Any]) -> str:
     folder = Path(summary["run"])
     if summary["val_accuracy"] is None:
         return f"{folder}: no epoch was finished"
+    epochs = "1 epoch" if summary["epochs"] == 1 else f"{summary['epochs']} epochs"
     return (
-        f"{summary['epochs']} epochs in {summary['seconds']:.0f} s, {summary['images_per_second']:.0f} images/s; "
+        f"{epochs} in {summary['seconds']:.0f} s, {summary['images_per_second']:.0f} images/s; "
         f"best validation accuracy {summary['val_accuracy']:.4f} (epoch {summary['best_epoch']})\n"
         f"report: {folder / 'report.html'}"
     )

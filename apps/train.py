@@ -171,7 +171,7 @@ class _Run:
             history=self.trainer.history,
             metrics=result,
             network=model.summary(),
-            figures={"Curves": self.folder["curves.png"], "Confusion matrix": self.folder["confusion.png"]},
+            figures={name: self.folder[f"{name}.png"] for name in ("curves", "confusion")},
         )
 
     def _stop(self, reason: str) -> None:

@@ -39,3 +39,8 @@ def pieces(length: int, bytes_each: int, least: int = 0) -> Iterator[slice]:
     step = max(1, max(CACHE_BYTES, least) // max(bytes_each, 1))
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))
+
+
+def bytes_each(batch: Array) -> int:
+    """What one item of a batch takes; 0 for an empty batch."""
+    return int(batch.nbytes) // max(len(batch), 1)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from minicnn.kernels.arrays import Array, array_module
 
 Pair = tuple[int, int]
@@ -42,6 +44,14 @@ class Windows:
         """The view of a padded array (..., H + 2p, W + 2p) that leaves the padding out."""
         (vertical, horizontal), (height, width) = self.padding, padded.shape[-2:]
         return padded[..., vertical : height - vertical, horizontal : width - horizontal]
+
+    def first_inside(self, rows: int, columns: int) -> Array:
+        """The number of each window's first element that lies on the image and not on padding: (rows, columns)."""
+        first = [
+            -(-np.maximum(self.padding[axis] - self.stride[axis] * np.arange(count), 0) // self.dilation[axis])
+            for axis, count in enumerate((rows, columns))
+        ]
+        return (first[0][:, None] * self.kernel[1] + first[1]).astype(np.int16)
 
     def taps(self, rows: int, columns: int) -> Iterator[tuple[int, int, tuple[slice, slice]]]:
         """For each element (i, j) of the kernel, the strided view of the padded image that it meets.

@@ -105,7 +105,7 @@ def _save(path: Path, arrays: Mapping[str, Array], values: dict[str, Any]) -> No
     from safetensors.numpy import save  # here, so that `import minicnn` needs NumPy alone
 
     # safetensors 0.8.0 writes wrong values for arrays that are not C-contiguous
-    whole = {name: np.ascontiguousarray(to_numpy(array)) for name, array in arrays.items()}
+    whole = {name: np.asarray(to_numpy(array), order="C") for name, array in arrays.items()}
     with atomic_write(path) as temporary:
         temporary.write_bytes(save(whole, metadata={_KEY: json.dumps(values)}))
 

@@ -6,8 +6,8 @@ a direction d can be measured without backward, by two steps of a small size eps
     sum(dL/dx * d)  =  (L(x + eps d) - L(x - eps d)) / (2 eps)        up to eps^2
 
 One random direction through all inputs at once is enough to notice a mistake anywhere: only the errors that happen
-to cancel along it stay hidden, and almost none do. It costs two forward passes, where moving every element on its own
-costs two for each. So the elements are only gone through to say where a mistake is.
+to cancel along it stay hidden, and almost none do. It costs a few forward passes, where moving every element on its
+own costs two for each. So the elements are only gone through to say where a mistake is.
 
 The upstream gradient must be random too. With ones, the custom of many checkers, a backward that mixes up the images
 of a batch, flips the gradient in space or takes its mean passes, since ones look the same afterwards.

@@ -64,6 +64,10 @@ def test_a_mean_far_from_zero_costs_no_digits():
     np.testing.assert_allclose(y.numpy(), expected, atol=1e-3)  # float32 keeps 1000 to 6e-5
 
 
+def test_an_empty_batch_stays_empty_in_evaluation(tensor, running, scale_and_shift):
+    assert F.batch_norm(tensor(np.zeros((0, len(running[0])))), *running, *scale_and_shift).shape[0] == 0
+
+
 def test_dtype_is_kept(tensor, dtype, running, scale_and_shift):
     x, (weight, bias) = tensor(COLUMN), scale_and_shift
     y = F.batch_norm(x, *running, weight, bias, training=True)

@@ -5,6 +5,7 @@ import pytest
 
 from minicnn import Tensor
 from minicnn import functional as F
+from minicnn.device import module_for
 from minicnn.kernels import LADDERS
 
 OPTIONS = [
@@ -83,8 +84,6 @@ def test_input_that_needs_no_gradient_gets_none(random):
 
 
 def test_dtype_is_kept(tensor, dtype, device):
-    from minicnn.device import module_for
-
     xp = module_for(device)
     inputs = [tensor(np.ones((2, 1, 4, 4))), tensor(np.ones((2, 1, 3, 3))), tensor([1, 1]), tensor([0.5, 1])]
     x, weight, gamma, beta = inputs

@@ -143,6 +143,7 @@ def test_pieces_cover_everything_once_and_fit_the_cache(length: int, bytes_each:
     assert [i for piece in slices for i in range(length)[piece]] == list(range(length))
     for piece in slices:
         count = piece.stop - piece.start
+        assert piece.stop <= length
         assert count == 1 or 0 < count * bytes_each <= max(CACHE_BYTES, least) or bytes_each == 0
 
 

@@ -33,6 +33,18 @@ def test_padding_is_never_the_maximum(tensor):
     np.testing.assert_array_equal(y.numpy(), -np.ones((1, 1, 2, 2)))
 
 
+@pytest.mark.parametrize("rung", LADDERS["max_pool2d"])
+def test_padding_gets_no_gradient_even_where_all_pixels_are_minus_infinity(rung, use_rung):
+    use_rung("max_pool2d", rung)
+    x = Tensor(np.full((1, 1, 3, 3), -np.inf), requires_grad=True)
+    F.max_pool2d(x, 3, stride=2, padding=1).sum().backward()
+    np.testing.assert_array_equal(x.grad, [[[[1, 1, 0], [1, 1, 0], [0, 0, 0]]]])
+
+
+def test_an_empty_batch_stays_empty():
+    assert F.max_pool2d(Tensor(np.zeros((0, 2, 4, 4))), 2).shape == (0, 2, 2, 2)
+
+
 def test_dilation_spreads_the_window(tensor):
     np.testing.assert_array_equal(F.max_pool2d(tensor(IMAGE), 2, dilation=2).numpy(), [[[[8]]]])
 

@@ -4,21 +4,21 @@ Centering before scaling, rather than folding both into one multiply-add, keeps 
 where the mean is far from zero.
 """
 
-from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.arrays import Array, array_module, bytes_each
 from minicnn.kernels.parallel import add_up, each_piece, run_pieces
 
 
 def statistics(x: Array) -> tuple[Array, Array]:
     """Mean and biased variance of each channel of `x` (N, C, L): (C,) and (C,)."""
     count = x.dtype.type(x.shape[0] * x.shape[2])
-    mean = add_up(each_piece(lambda piece: x[piece].sum(axis=(0, 2)), x, x[0].nbytes)) / count
+    mean = add_up(each_piece(lambda piece: x[piece].sum(axis=(0, 2)), x, bytes_each(x))) / count
 
     def squares(piece: slice) -> Array:
         centered = x[piece] - mean[:, None]
         centered *= centered
         return centered.sum(axis=(0, 2))
 
-    return mean, add_up(each_piece(squares, x, x[0].nbytes)) / count
+    return mean, add_up(each_piece(squares, x, bytes_each(x))) / count
 
 
 def normalize(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> Array:
@@ -28,7 +28,7 @@ def normalize(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps:
     def scale(piece: slice) -> None:
         y[piece] = normalize_piece(x[piece], gamma, beta, mean, var, eps)
 
-    run_pieces(scale, x, x[0].nbytes)
+    run_pieces(scale, x, bytes_each(x))
     return y
 
 
@@ -36,7 +36,7 @@ def backward(
     grad: Array, x: Array, gamma: Array, mean: Array, var: Array, eps: float, training: bool
 ) -> tuple[Array, Array, Array]:
     """Gradients of x, gamma and beta; in training the statistics depend on x, otherwise they are constants."""
-    sums = each_piece(lambda p: parameter_gradients_piece(grad[p], x[p], mean, var, eps), x, x[0].nbytes)
+    sums = each_piece(lambda p: parameter_gradients_piece(grad[p], x[p], mean, var, eps), x, bytes_each(x))
     grad_gamma, grad_beta = add_up(sums)
     grad_x = array_module(x).empty(x.shape, dtype=x.dtype)
 
@@ -47,7 +47,7 @@ def backward(
             else grad[piece] * (gamma / deviation(var, eps))[:, None]
         )
 
-    run_pieces(input_gradient, x, x[0].nbytes)
+    run_pieces(input_gradient, x, bytes_each(x))
     return grad_x, grad_gamma, grad_beta
 
 

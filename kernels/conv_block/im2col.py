@@ -7,7 +7,7 @@ its gradient is zero where equal maxima are); and in evaluation the normalizatio
 
 from typing import NamedTuple
 
-from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.arrays import Array, array_module, bytes_each
 from minicnn.kernels.batch_norm import im2col as batch_norm
 from minicnn.kernels.conv2d import im2col as conv2d
 from minicnn.kernels.max_pool2d import im2col as max_pool2d
@@ -144,7 +144,7 @@ def _scale(gamma: Array, var: Array, eps: float) -> Array:
 
 def _bytes_each(convolved: Array) -> int:
     """What one image takes in the cache after its convolution: input, output and a temporary."""
-    return 3 * int(convolved[0].nbytes)
+    return 3 * bytes_each(convolved)
 
 
 def _flat(x: Array) -> Array:

@@ -1,6 +1,6 @@
 """Max-pooling in array code: one strided view of the image for each element of the window."""
 
-from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.arrays import Array, array_module, bytes_each
 from minicnn.kernels.parallel import run_pieces
 from minicnn.kernels.windows import Windows
 
@@ -17,7 +17,7 @@ def forward(x: Array, windows: Windows) -> tuple[Array, Array]:
     def pool(piece: slice) -> None:
         y[piece], choice[piece] = forward_piece(x[piece], windows)
 
-    run_pieces(pool, x, x[0].nbytes)
+    run_pieces(pool, x, bytes_each(x))
     return y, choice
 
 
@@ -28,7 +28,7 @@ def backward(grad: Array, choice: Array, height: int, width: int, windows: Windo
     def unpool(piece: slice) -> None:
         grad_x[piece] = backward_piece(grad[piece], choice[piece], height, width, windows)
 
-    run_pieces(unpool, grad, grad_x[0].nbytes)
+    run_pieces(unpool, grad, bytes_each(grad_x))
     return grad_x
 
 
@@ -38,7 +38,8 @@ def forward_piece(x: Array, windows: Windows) -> tuple[Array, Array]:
     padded = windows.pad(x, -xp.inf)
     rows, columns = windows.output_size(*x.shape[2:])
     y = xp.full((*x.shape[:2], rows, columns), -xp.inf, dtype=x.dtype)
-    choice = xp.zeros(y.shape, dtype=xp.int16)
+    choice = xp.empty(y.shape, dtype=xp.int16)
+    choice[...] = xp.asarray(windows.first_inside(rows, columns))  # stays where all of a window is minus infinity
     for i, j, tap in windows.taps(rows, columns):
         candidate = padded[(..., *tap)]
         # "not <=" is ">" that also holds for NaN; a NaN that is already there stays

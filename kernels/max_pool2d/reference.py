@@ -15,7 +15,9 @@ def forward(x: Array, windows: Windows) -> tuple[Array, Array]:
     y = np.full((*x.shape[:2], rows, columns), -np.inf, x.dtype)
     choice = np.zeros(y.shape, np.int16)
     for n, c, r, k in np.ndindex(*y.shape):
-        for element, pixel in _window(x, windows, r, k):
+        window = _window(x, windows, r, k)
+        choice[n, c, r, k] = window[0][0]
+        for element, pixel in window:
             value = x[(n, c, *pixel)]
             if value > y[n, c, r, k] or (np.isnan(value) and not np.isnan(y[n, c, r, k])):
                 y[n, c, r, k], choice[n, c, r, k] = value, element

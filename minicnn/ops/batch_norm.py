@@ -1,5 +1,7 @@
 """Batch normalization."""
 
+import math
+
 from minicnn import kernels
 from minicnn.device import Array
 from minicnn.function import Function
@@ -79,4 +81,4 @@ def update_running(
 
 def _flat(x: Array) -> Array:
     """(N, C, ...) as (N, C, L)."""
-    return x.reshape(*x.shape[:2], -1)
+    return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))  # -1 would not do for an empty batch

@@ -45,6 +45,18 @@ def gives_another_shape(right, self, grad):
     return right(self, grad).sum(0)
 
 
+@mistake(
+    "sigmoid", engine.Tensor, "_accumulate", says="the gradient of input 0 is .*'float32'.*, expected shape, dtype"
+)
+def keeps_gradients_in_float32(right, self, grad):
+    right(self, grad.astype("float32"))
+
+
+@mistake("sigmoid", engine.Tensor, "_accumulate", says=r"the gradient of input 0 is \(\(12,\)")
+def keeps_gradients_flat(right, self, grad):
+    right(self, grad.reshape(-1))
+
+
 @mistake("linear", linear.Linear, says="backward failed: Linear: 3 inputs, but backward gave 2 gradients")
 def gives_too_few(right, self, grad):
     return right(self, grad)[:2]

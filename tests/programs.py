@@ -1,0 +1,93 @@
+"""What the tests of the programs share: tiny data, and `minicnn` run in this process or in one of its own."""
+
+import csv
+import io
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from minicnn import kernels
+from minicnn.apps import cli
+from minicnn.data.synthetic import draw_faces
+from minicnn.kernels import parallel
+
+ROOT = Path(__file__).parent.parent
+TINY = ("--layers", "2", "--batch-size", "16", "--epochs", "2")
+"""A network and a training that take well under a second on `write_faces`."""
+
+
+class Result(NamedTuple):
+    """What a program left on its streams, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def write_faces(path: Path, training: int = 60, public: int = 20, seed: int = 0) -> Path:
+    """Drawn faces as a CSV in FER2013's own form; 53 of 60 train in 4 steps of 16, and 7 validate."""
+    lines = ["emotion,pixels,Usage"]
+    for usage, n, stream in (("Training", training, 0), ("PublicTest", public, 1)):
+        images, labels = draw_faces(n, (seed, stream))
+        rows = zip(labels.tolist(), images.reshape(n, -1).tolist(), strict=True)
+        lines += [f"{label},{' '.join(map(str, pixels))},{usage}" for label, pixels in rows]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def minicnn(*arguments: object) -> Result:
+    """Run the command line in this process, from its `main` on."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["minicnn", *map(str, arguments)]
+    try:
+        with (
+            patch.object(sys, "argv", argv),
+            redirect_stdout(out),
+            redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            cli.main()
+    finally:
+        kernels.choose("fast")
+        parallel.set_threads(1)
+    return Result(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def command(*arguments: object) -> list[str]:
+    """The command line as a program, whether it is installed or not."""
+    return [sys.executable, "-c", "from minicnn.apps.cli import main; main()", *map(str, arguments)]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a program that finds this checkout."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **changes}
+
+
+def in_process_of_its_own(*arguments: object, **changes: str) -> Result:
+    """Run the command line as a user does."""
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=environment(**changes), timeout=120, check=False
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file."""
+    return load_file(file)
+
+
+def metrics_without_times(run: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.csv, but for how long they took."""
+    with (run / "metrics.csv").open(newline="") as file:
+        return [
+            {key: value for key, value in row.items() if key not in ("seconds", "images_per_second")}
+            for row in csv.DictReader(file)
+        ]
