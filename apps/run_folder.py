@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minicnn.data import PROTOCOLS
 from minicnn.errors import UserError
 from minicnn.files import atomic_write
-from minicnn.recipes import Recipe
+from minicnn.recipes import Recipe, check_types
 
 SUMMARY = (
     "run",
@@ -51,6 +52,13 @@ class RunConfig:
     data: str
     protocol: str = "official"
     limit: int = 0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}")
+        if self.limit < 0:
+            raise ValueError(f"limit: expected at least 0, got {self.limit}")
 
     def to_dict(self) -> dict[str, Any]:
         """All values, flat."""

@@ -29,7 +29,7 @@ def set_threads(count: int | None = None) -> int:
     global _pool, _blas_limit
     from threadpoolctl import threadpool_limits  # here, so that `import minicnn` needs NumPy alone
 
-    number = len(os.sched_getaffinity(0)) if count is None else count
+    number = _available() if count is None else count
     if number < 1:
         raise ValueError(f"threads: expected at least 1, got {number}")
     if _pool is not None:
@@ -65,3 +65,8 @@ def add_up(parts: Iterator[Array]) -> Array:
     for part in parts:
         total += part
     return total
+
+
+def _available() -> int:
+    """How many threads may run at once: the cores that this process was given, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from minicnn import models, optim, schedule
 from minicnn.data.augment import Augmentation
 from minicnn.data.dataset import IMAGE_SIZE
 from minicnn.nn.module import Module
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance  # what mypy calls any dataclass
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine", "onecycle", "plateau", "step")
@@ -58,6 +61,7 @@ class Recipe:
     mixup: float = 0.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("preset", self.preset, models.PRESETS)
@@ -140,6 +144,14 @@ def make_schedule(recipe: Recipe, steps_an_epoch: int) -> schedule.Schedule:
         "step": schedule.Step(recipe.lr, max(1, steps // 3)),
     }
     return schedule.Warmup(kinds[recipe.schedule], round(recipe.warmup * steps_an_epoch))
+
+
+def check_types(settings: "DataclassInstance") -> None:
+    """Raise TypeError for a field of another type than it declares, as a file may hold; an int will do for a float."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if type(value) is not field.type and (type(value), field.type) != (int, float):
+            raise TypeError(f"{field.name}: expected {getattr(field.type, '__name__', field.type)}, got {value!r}")
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

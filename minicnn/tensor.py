@@ -193,13 +193,13 @@ class Tensor:
         """Natural logarithm of each element."""
         return F.log(self)
 
-    def reshape(self, *shape: int) -> Tensor:
-        """The same elements in another shape; one size may be -1."""
-        return F.reshape(self, shape)
+    def reshape(self, *shape: int | tuple[int, ...]) -> Tensor:
+        """The same elements in another shape, as numbers or one tuple of them; one size may be -1."""
+        return F.reshape(self, _numbers(shape))
 
-    def transpose(self, *axes: int) -> Tensor:
-        """The dimensions in another order (reversed where none is given)."""
-        return F.transpose(self, axes or None)
+    def transpose(self, *axes: int | tuple[int, ...]) -> Tensor:
+        """The dimensions in another order, as numbers or one tuple of them (reversed where none is given)."""
+        return F.transpose(self, _numbers(axes) or None)
 
     def flatten(self, start_axis: int = 0) -> Tensor:
         """The dimensions from `start_axis` on as one."""
@@ -223,6 +223,11 @@ def as_tensor(value: Operand, like: Tensor) -> Tensor:
     if isinstance(value, int | float):
         return Tensor(array_module(like.data).asarray(value, dtype=like.dtype))
     return Tensor(value)
+
+
+def _numbers(given: tuple[int | tuple[int, ...], ...]) -> tuple[int, ...]:
+    """(2, 3) of both f(2, 3) and f((2, 3))."""
+    return tuple(number for item in given for number in (item if isinstance(item, tuple) else (item,)))
 
 
 def _as_float_array(data: Any) -> Array:

@@ -84,14 +84,15 @@ class Trainer:
         """
         while not self.finished and not self.stopping:
             batches = self.loader.epoch(self.epoch, self.step)
+            started = time.perf_counter()
             for batch in batches:
-                started = time.perf_counter()
                 self._train_on(batch)
                 self.sums["seconds"] += time.perf_counter() - started
                 self.step += 1
                 on_step()
                 if self.stopping:
                     break
+                started = time.perf_counter()  # from here, so that waiting for the next batch counts
             batches.close()
             if self.step == len(self.loader):
                 on_epoch(self._end_epoch())

@@ -11,9 +11,15 @@ import minicnn
 from minicnn import Tensor, kernels
 from minicnn.device import module_for, to_numpy
 from minicnn.errors import DeviceError
-from minicnn.kernels import arrays
+from minicnn.kernels import arrays, parallel
 
 Arrays = list[Any]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """BLAS's threads wait by spinning: on a busy machine tiny products took eight times as long with two."""
+    parallel.set_threads(1)
 
 
 @pytest.fixture(autouse=True)

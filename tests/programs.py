@@ -36,6 +36,8 @@ def write_faces(path: Path, training: int = 60, public: int = 20, seed: int = 0)
     """Drawn faces as a CSV in FER2013's own form; 53 of 60 train in 4 steps of 16, and 7 validate."""
     lines = ["emotion,pixels,Usage"]
     for usage, n, stream in (("Training", training, 0), ("PublicTest", public, 1)):
+        if n == 0:
+            continue
         images, labels = draw_faces(n, (seed, stream))
         rows = zip(labels.tolist(), images.reshape(n, -1).tolist(), strict=True)
         lines += [f"{label},{' '.join(map(str, pixels))},{usage}" for label, pixels in rows]
@@ -45,7 +47,7 @@ def write_faces(path: Path, training: int = 60, public: int = 20, seed: int = 0)
 
 def minicnn(*arguments: object) -> Result:
     """Run the command line in this process, from its `main` on."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     argv = ["minicnn", *map(str, arguments)]
     try:
         with (
@@ -58,7 +60,7 @@ def minicnn(*arguments: object) -> Result:
     finally:
         kernels.choose("fast")
         parallel.set_threads(1)
-    return Result(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+    return Result(int(ended.value.code or 0), *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
 def command(*arguments: object) -> list[str]:

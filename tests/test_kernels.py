@@ -1,15 +1,13 @@
-"""What all kernels share: choosing a rung, the window geometry, the pieces of a batch and the threads."""
+"""What all kernels share: choosing a rung, the window geometry and the pieces of a batch."""
 
 from collections.abc import Iterator
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pytest
 
 from minicnn import Tensor, kernels
 from minicnn import functional as F
-from minicnn.kernels import parallel
 from minicnn.kernels.arrays import CACHE_BYTES, pieces
 from minicnn.kernels.windows import Windows
 
@@ -132,7 +130,7 @@ def test_without_padding_nothing_is_copied() -> None:
     np.testing.assert_array_equal(Windows((3, 3)).crop(x), x)
 
 
-# Pieces and threads
+# Pieces
 
 
 @pytest.mark.parametrize("least", [0, 3 * CACHE_BYTES])
@@ -150,76 +148,3 @@ def test_pieces_cover_everything_once_and_fit_the_cache(length: int, bytes_each:
 def test_pieces_are_as_few_as_the_cache_allows() -> None:
     assert len(list(pieces(7, CACHE_BYTES // 3))) == 3
     assert len(list(pieces(7, CACHE_BYTES // 3, 2 * CACHE_BYTES))) == 2
-
-
-@pytest.fixture
-def threads() -> Iterator[Any]:
-    yield parallel.set_threads
-    parallel.set_threads(1)
-
-
-def test_threads_give_their_results_in_order(threads: Any) -> None:
-    assert threads(3) == 3
-    batch = np.arange(100)
-    results = parallel.each_piece(lambda piece: int(batch[piece].sum()), batch, CACHE_BYTES // 2)
-    assert list(results) == [4 * k + 1 for k in range(50)]
-
-
-def test_an_error_in_a_thread_arrives(threads: Any) -> None:
-    threads(2)
-    with pytest.raises(ZeroDivisionError):
-        parallel.run_pieces(lambda piece: 1 // (piece.start - 5), np.zeros(10), CACHE_BYTES)
-
-
-def test_fewer_than_one_thread_is_refused() -> None:
-    with pytest.raises(ValueError, match="threads: expected at least 1, got 0"):
-        parallel.set_threads(0)
-
-
-def test_without_a_number_there_are_as_many_threads_as_cores_to_run_on(
-    threads: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 5, 7})
-    assert threads() == 3
-
-
-def test_any_number_of_threads_gives_the_same_bits(threads: Any) -> None:
-    draw = np.random.default_rng(0)
-    shapes = ((24, 8, 24, 24), (16, 8, 3, 3), (16,), (16,))
-    arrays = [draw.standard_normal(shape, "float32") for shape in shapes]
-
-    def pass_both_ways(number: int) -> list[Any]:
-        threads(number)
-        x, weight, gamma, beta = leaves = [Tensor(array, requires_grad=True) for array in arrays]
-        running = np.zeros(16, "float32"), np.ones(16, "float32")
-        block = F.conv_block(x, weight, *running, gamma, beta, training=True, padding=1, pool=2)
-        apart = F.max_pool2d(F.batch_norm(F.conv2d(x, weight), *running, gamma, beta, training=True), 2)
-        (block.sum() + (apart * apart).mean()).backward()
-        return [block.data, apart.data, *running, *(leaf.grad for leaf in leaves)]
-
-    one = pass_both_ways(1)
-    for number in (2, 3):
-        for expected, got in zip(one, pass_both_ways(number), strict=True):
-            np.testing.assert_array_equal(got, expected)
-
-
-# Steps in place
-
-
-@pytest.mark.parametrize("rung", kernels.CHOICES)
-@pytest.mark.parametrize("operation", ["sgd", "adam"])
-def test_a_step_reaches_parameters_of_any_memory_layout(operation: str, rung: str) -> None:
-    rest = {"sgd": (0.1, 0.9, True, 0.01, False), "adam": (1, 0.1, (0.9, 0.99), 1e-8, 0.01, False)}[operation]
-    states = {"sgd": 1, "adam": 2}[operation]
-    kernels.choose(rung)
-
-    def stepped(lay_out: Any) -> list[Any]:
-        arrays = [lay_out(np.arange(12.0).reshape(3, 4) + k) for k in range(2 + states)]
-        kernels.get(operation).step(*arrays, *rest)
-        return [arrays[0], *arrays[2:]]
-
-    plain = stepped(np.ascontiguousarray)
-    for lay_out in (np.asfortranarray, lambda a: np.repeat(a, 2, axis=1)[:, ::2]):
-        for expected, got in zip(plain, stepped(lay_out), strict=True):
-            np.testing.assert_allclose(got, expected, rtol=1e-12)
-    assert not np.allclose(plain[0], np.arange(12.0).reshape(3, 4))

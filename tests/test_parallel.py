@@ -138,9 +138,9 @@ def test_an_exception_in_a_piece_reaches_the_caller_and_the_threads_go_on_afterw
 
 def test_add_up_adds_in_order_and_leaves_the_parts() -> None:
     # 2^53 + 1 + 1 in this order loses both ones; any other order does not
-    parts = [np.array([2.0**53]), np.array([1.0]), np.array([1.0])]
-    assert parallel.add_up(iter(parts)).item() == 2.0**53
-    assert [part.item() for part in parts] == [2.0**53, 1, 1]
+    parts = [np.array([2.0**53, 3]), np.array([1.0, 4]), np.array([1.0, 5])]
+    assert parallel.add_up(iter(parts)).tolist() == [2.0**53, 12]
+    assert [part.tolist() for part in parts] == [[2.0**53, 3], [1, 4], [1, 5]]
 
 
 # The promise

@@ -105,3 +105,9 @@ def test_widths_that_do_not_fit_are_refused(width):
 def test_concatenating_nothing_is_refused():
     with pytest.raises(ValueError, match="concatenate: expected at least one Tensor, got none"):
         F.concatenate([])
+
+
+def test_reshape_and_transpose_take_numbers_or_one_tuple(tensor, random):
+    x = tensor(random.normal(size=(2, 3)))
+    np.testing.assert_array_equal(x.reshape((3, 2)).numpy(), x.reshape(3, 2).numpy())
+    np.testing.assert_array_equal(x.transpose((1, 0)).numpy(), x.transpose(1, 0).numpy())
