@@ -189,7 +189,7 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for terminals and names of files that are not UTF-8
     try:
-        code = cli(standalone_mode=False)
+        code = cli(prog_name="minicnn", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

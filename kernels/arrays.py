@@ -34,10 +34,10 @@ def pieces(length: int, bytes_each: int, least: int = 0) -> Iterator[slice]:
     """Cut a batch of `length` items of `bytes_each` bytes into slices of CACHE_BYTES, or `least` bytes if more.
 
     Array code makes one pass through memory for each operation. Piece by piece the passes after the first find
-    their data in the cache.
+    their data in the cache. An empty batch is one empty piece, so that sums over pieces have a part to start from.
     """
     step = max(1, max(CACHE_BYTES, least) // max(bytes_each, 1))
-    for start in range(0, length, step):
+    for start in range(0, max(length, 1), step):
         yield slice(start, min(start + step, length))
 
 

@@ -7,9 +7,10 @@ order: any number of threads gives the same bits.
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,25 +18,27 @@ from minicnn.kernels.arrays import Array, pieces
 
 Result = TypeVar("Result")
 
+_threads = 1
 _pool: ThreadPoolExecutor | None = None
-_blas_limit: Any = None
+_here = threading.local()
 
 
 def set_threads(count: int | None = None) -> int:
     """Use `count` threads from now on (None: as many as this process may run at once); returns the number.
 
     Raises ValueError below 1. Until the first call kernels run in the caller's thread, and BLAS as NumPy set it up.
+    No other thread may be in a kernel meanwhile.
     """
-    global _pool, _blas_limit
     from threadpoolctl import threadpool_limits  # here, so that `import minicnn` needs NumPy alone
 
     number = _available() if count is None else count
     if number < 1:
         raise ValueError(f"threads: expected at least 1, got {number}")
-    if _pool is not None:
-        _pool.shutdown()
-    _pool = ThreadPoolExecutor(number, thread_name_prefix="minicnn-kernel") if number > 1 else None
-    _blas_limit = threadpool_limits(1, user_api="blas")
+    before = _pool
+    _start(number)
+    if before is not None:
+        before.shutdown()
+    threadpool_limits(1, user_api="blas")
     return number
 
 
@@ -43,14 +46,16 @@ def each_piece(work: Callable[[slice], Result], batch: Array, bytes_each: int, l
     """Call `work` for slices that cover `batch`, in several threads, and give the results in order.
 
     Slices hold items of `bytes_each` bytes up to the size of the cache, or up to `least` bytes if that is more. A
-    GPU's array is one piece. `work` must not call this again.
+    GPU's array is one piece. Where `work` calls this again, the inner call stays in its thread: a thread that waited
+    for the others would be one less to do the work, until all of them wait.
     """
     if not isinstance(batch, np.ndarray):
         return iter([work(slice(0, len(batch)))])
     slices = list(pieces(len(batch), bytes_each, least))
-    if _pool is None or len(slices) == 1:
+    pool = _pool
+    if pool is None or len(slices) == 1 or getattr(_here, "is_ours", False):
         return map(work, slices)
-    return _pool.map(work, slices)
+    return pool.map(work, slices)
 
 
 def run_pieces(work: Callable[[slice], None], batch: Array, bytes_each: int) -> None:
@@ -65,6 +70,25 @@ def add_up(parts: Iterator[Array]) -> Array:
     for part in parts:
         total += part
     return total
+
+
+def _start(number: int) -> None:
+    global _threads, _pool
+    _threads = number
+    _pool = (
+        ThreadPoolExecutor(number, thread_name_prefix="minicnn-kernel", initializer=_mark_thread)
+        if number > 1
+        else None
+    )
+
+
+def _mark_thread() -> None:
+    _here.is_ours = True
+
+
+# A child process is born with this module's pool but none of its threads: it would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _start(_threads))
 
 
 def _available() -> int:

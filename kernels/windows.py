@@ -30,6 +30,11 @@ class Windows:
         )
         return rows, columns
 
+    @property
+    def element_dtype(self) -> type[np.signedinteger]:
+        """The smaller of int16 and int32 that can number the elements of a window."""
+        return np.int16 if self.kernel[0] * self.kernel[1] <= 1 << 15 else np.int32
+
     def pad(self, x: Array, value: float = 0.0) -> Array:
         """`x` (..., H, W) with `padding` pixels of `value` on each side; `x` itself where there is none."""
         if self.padding == (0, 0):
@@ -51,7 +56,7 @@ class Windows:
             -(-np.maximum(self.padding[axis] - self.stride[axis] * np.arange(count), 0) // self.dilation[axis])
             for axis, count in enumerate((rows, columns))
         ]
-        return (first[0][:, None] * self.kernel[1] + first[1]).astype(np.int16)
+        return (first[0][:, None] * self.kernel[1] + first[1]).astype(self.element_dtype)
 
     def taps(self, rows: int, columns: int) -> Iterator[tuple[int, int, tuple[slice, slice]]]:
         """For each element (i, j) of the kernel, the strided view of the padded image that it meets.

@@ -80,7 +80,12 @@ class Function(ABC):
         self.saved.__dict__.update(values)
 
     def __call__(self, *inputs: Tensor | None) -> Tensor:
-        """Apply the operation; raises TypeError for inputs that are no Tensors, or differ in dtype or device."""
+        """Apply the operation.
+
+        Raises TypeError for inputs that are no Tensors, or differ in dtype or device, and RuntimeError the second time.
+        """
+        if hasattr(self, "saved"):  # its first result would go backward through what belongs to the second
+            raise RuntimeError(f"{self.name}: a Function is one application: make another for each call")
         dtype = self._check_inputs(inputs)
         self.saved = SimpleNamespace()
         self.freed = False

@@ -119,7 +119,9 @@ class _Problem:
         self.wanted = [tensor.requires_grad for tensor in tensors]
         for name, tensor in zip(self.names, tensors, strict=True):
             if tensor.dtype != np.float64:
-                raise TypeError(f"gradcheck: {name}: expected float64, got {tensor.dtype}: use .double()")
+                raise TypeError(
+                    f"gradcheck: {name}: expected float64, got {tensor.dtype}: .astype('float64') or Module.double()"
+                )
         if not any(self.wanted):
             raise ValueError("gradcheck: expected an input or a parameter with requires_grad=True, got none")
 

@@ -37,7 +37,7 @@ def probabilities(
 
 
 def _batches(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(images), BATCH):
+    for start in range(0, max(len(images), 1), BATCH):  # no images are one empty batch, which has logits (0, classes)
         yield preprocessing(images[start : start + BATCH])
 
 

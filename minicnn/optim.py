@@ -43,18 +43,29 @@ class Optimizer(ABC):
     def __init__(self, params: Iterable[Tensor] | Iterable[Group], lr: float, weight_decay: float) -> None:
         _check("lr", lr)
         _check("weight_decay", weight_decay)
+        name = type(self).__name__
+        if isinstance(params, Tensor):  # which can be iterated over: its rows would be trained, and not it
+            raise TypeError(f"{name}: expected Tensors to train, got a single one: put it in a list")
         items = list(params)
+        for item in items:
+            if not isinstance(item, Group | Tensor):
+                raise TypeError(f"{name}: expected Tensors or optim.Groups of them, got a {type(item).__name__}")
         self.groups = [item for item in items if isinstance(item, Group)]
         loose = [item for item in items if isinstance(item, Tensor)]
         if loose:
             self.groups.append(Group(loose, weight_decay))
+        tensors = [parameter for parameter, _ in self._each()]
+        if not tensors:
+            raise ValueError(f"{name}: expected parameters to train, got none")
+        if len(set(tensors)) < len(tensors):
+            raise ValueError(f"{name}: expected every parameter once, got one that would take two steps at a time")
+        if any(tensor.node is not None for tensor in tensors):
+            raise ValueError(f"{name}: expected parameters, got the result of an operation, which keeps no gradient")
         self.lr = lr
         self.count = 0
         self.state: list[dict[str, Array]] = [
             {name: array_module(p.data).zeros_like(p.data) for name in self.state_names()} for p, _ in self._each()
         ]
-        if not self.state:
-            raise ValueError(f"{type(self).__name__}: expected parameters to train, got none")
 
     @abstractmethod
     def state_names(self) -> tuple[str, ...]:

@@ -205,22 +205,26 @@ class Tensor:
         """The dimensions from `start_axis` on as one."""
         return F.flatten(self, start_axis)
 
+    def concatenate(self, *others: Tensor, axis: int = 0) -> Tensor:
+        """This Tensor and others joined along an axis."""
+        return F.concatenate([self, *others], axis)
+
     def pad(self, width: Any, value: float = 0.0) -> Tensor:
         """`value` added around each dimension: `width` as for numpy.pad."""
         return F.pad(self, width, value)
 
 
 Operand = Tensor | float | Array
-"""What stands on either side of an operator: numbers and arrays take the Tensor's dtype and device."""
+"""What stands on either side of an operator. Numbers take the Tensor's dtype and device; arrays have them already."""
 
 Axis = int | tuple[int, ...] | None
 
 
 def as_tensor(value: Operand, like: Tensor) -> Tensor:
-    """`value` as a Tensor; a Python number becomes one of the dtype and device of `like`."""
+    """`value` as a Tensor; a number, NumPy's too, becomes one of the dtype and device of `like`."""
     if isinstance(value, Tensor):
         return value
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | np.integer | np.floating):
         return Tensor(array_module(like.data).asarray(value, dtype=like.dtype))
     return Tensor(value)
 

@@ -137,6 +137,8 @@ class Trainer:
         """Go back to a `state`; raises ValueError where it is of another network, recipe or data set."""
         if values["data"] != self.dataset.sha256:
             raise ValueError("the data has changed since")
+        if values["step"] > len(self.loader):
+            raise ValueError(f"it is at step {values['step']} of an epoch of {len(self.loader)}")
         xp = module_for(self.device)
         parts: dict[str, dict[str, Array]] = {"model": {}, "optimizer": {}, "ema": {}}
         for name, array in arrays.items():

@@ -45,9 +45,17 @@ def write_faces(path: Path, training: int = 60, public: int = 20, seed: int = 0)
     return path
 
 
-def minicnn(*arguments: object) -> Result:
-    """Run the command line in this process, from its `main` on."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+class Terminal(io.TextIOWrapper):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def minicnn(*arguments: object, terminal: bool = False) -> Result:
+    """Run the command line in this process, from its `main` on; stderr may be a terminal."""
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    err = (Terminal if terminal else io.TextIOWrapper)(io.BytesIO(), "utf-8", write_through=True)
     argv = ["minicnn", *map(str, arguments)]
     try:
         with (

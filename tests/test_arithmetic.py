@@ -98,3 +98,11 @@ def test_at_least_one_operand_is_a_tensor():
 def test_two_dtypes_are_refused():
     with pytest.raises(TypeError, match="Add: expected inputs of one dtype, got float32 and float64"):
         F.add(Tensor(np.ones(1, "float32")), Tensor(np.ones(1, "float64")))
+
+
+@pytest.mark.parametrize("number", [2, 2.0, np.int64(2), np.float32(2), np.float64(2)], ids=lambda n: type(n).__name__)
+def test_numbers_of_any_type_leave_the_dtype(tensor, dtype, number):
+    x = tensor([1, 3])
+    for y, expected in ((x * number, [2, 6]), (number - x, [1, -1]), (x**number, [1, 9])):
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y.numpy(), expected)

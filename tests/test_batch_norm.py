@@ -122,3 +122,20 @@ def test_shapes_that_do_not_fit_are_refused(shape, message):
         F.batch_norm(
             Tensor(np.ones(shape)), np.zeros(2), np.ones(2), Tensor(np.ones(2)), Tensor(np.ones(2)), training=True
         )
+
+
+@pytest.mark.parametrize("name", ["bias", "running_mean", "running_var"])
+def test_a_vector_that_has_not_a_value_a_channel_is_refused(name):
+    vectors = {"running_mean": np.zeros(2), "running_var": np.ones(2), "bias": np.zeros(2)} | {name: np.ones(1)}
+    bias = Tensor(vectors.pop("bias"))
+    with pytest.raises(ValueError, match=rf"BatchNorm\(2\): expected {name} \(2,\), got \(1,\)"):
+        F.batch_norm(Tensor(np.ones((4, 2))), **vectors, weight=Tensor(np.ones(2)), bias=bias)
+
+
+@pytest.mark.parametrize("rung", LADDERS["batch_norm"])
+def test_evaluation_takes_an_empty_batch_both_ways(use_rung, rung):
+    use_rung("batch_norm", rung)
+    weight = Tensor(np.ones(2), requires_grad=True)
+    y = F.batch_norm(Tensor(np.zeros((0, 2, 3))), np.zeros(2), np.ones(2), weight, Tensor(np.zeros(2)))
+    y.backward(np.zeros((0, 2, 3)))
+    np.testing.assert_array_equal(weight.grad, [0, 0])

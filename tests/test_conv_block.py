@@ -105,3 +105,9 @@ def test_shapes_that_do_not_fit_are_refused(x, options, message):
     two = Tensor(np.ones(2))
     with pytest.raises(ValueError, match=message):
         F.conv_block(Tensor(np.ones(x)), Tensor(np.ones((2, 1, 3, 3))), np.zeros(2), np.ones(2), two, two, **options)
+
+
+def test_a_scale_that_has_not_a_value_a_channel_is_refused():
+    x, weight, ones = Tensor(np.ones((1, 2, 4, 4))), Tensor(np.ones((3, 2, 3, 3))), Tensor(np.ones(3))
+    with pytest.raises(ValueError, match=r"expected gamma \(3,\), got \(1,\)"):
+        F.conv_block(x, weight, np.zeros(3), np.ones(3), Tensor(np.ones(1)), ones)

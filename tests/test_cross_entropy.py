@@ -164,3 +164,9 @@ def test_targets_that_do_not_fit_are_refused(target, options, message):
 def test_logits_without_rows_are_refused(shape):
     with pytest.raises(ValueError, match=r"expected logits \(N, C\) with N of at least 1"):
         F.cross_entropy(Tensor(np.zeros(shape)), np.zeros(shape[:1], int))
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_a_tensor_as_target_is_refused(loss):
+    with pytest.raises(TypeError, match=r"expected a plain array as target, got a Tensor: use its \.data"):
+        loss(Tensor(np.zeros((2, 3))), Tensor(np.ones((2, 3)) / 3))

@@ -430,6 +430,15 @@ def test_a_bad_parquet_file_is_refused_in_one_line(fault: str, tmp_path: Path) -
     refuse(parquet(tmp_path / "a.parquet", columns), fragments)
 
 
+def test_a_damaged_zip_of_another_compression_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("fer2013.csv", csv_bytes())
+    content = bytearray(path.read_bytes())
+    content[60:90] = b"\xff" * 30
+    refuse(write_file(path, bytes(content)), ["truncated or damaged", ".zip or .tar.gz"])
+
+
 def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     content = write_hub_parquet(tmp_path / "a.parquet").read_bytes()
     refuse(write_file(tmp_path / "cut.parquet", content[: len(content) // 2]), ["truncated or damaged parquet"])

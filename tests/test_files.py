@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minicnn import files
-from minicnn.files import atomic_write, remove_leftovers
+from minicnn.files import atomic_folder, atomic_write, remove_leftovers
 
 
 class TroubleError(Exception):
@@ -142,3 +142,33 @@ def test_leftovers_of_killed_programs_are_removed_and_nothing_else(tmp_path: Pat
         path.write_text("half")
     remove_leftovers(tmp_path)
     assert names(tmp_path) == sorted(own)
+
+
+# Folders
+
+
+def test_a_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "above" / "new") as building:
+        (building / "a.txt").write_text("new")
+        assert names(tmp_path / "above") == [building.name]
+    assert names(tmp_path / "above") == ["new"]
+    assert names(tmp_path / "above" / "new") == ["a.txt"]
+
+
+def test_a_full_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old.txt").touch()
+    with atomic_folder(tmp_path / "a") as building:
+        (building / "new.txt").touch()
+        assert names(tmp_path / "a") == ["old.txt"]
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["new.txt"]
+
+
+def test_an_exception_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old.txt").touch()
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "a") as building:
+        (building / "deep" / "new.txt").touch()
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["old.txt"]

@@ -45,6 +45,13 @@ def test_ten_lines_make_an_operation() -> None:
     np.testing.assert_array_equal(x.grad, [2, 0, -6])
 
 
+def test_a_function_is_applied_once() -> None:
+    square = Square()
+    y = square(Tensor([3.0], requires_grad=True))
+    with pytest.raises(RuntimeError, match="a Function is one application: make another for each call"):
+        square(y)
+
+
 def test_an_operation_is_called_by_its_class_or_by_the_name_it_gives_itself() -> None:
     class Cube(Square):
         name = "x³"

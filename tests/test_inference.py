@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from minicnn import Tensor, inference, manual_seed, nn
+from minicnn import Tensor, inference, manual_seed, models, nn
 from minicnn.data.preprocessing import Preprocessing
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 48, 48), dtype=np.uint8)
@@ -111,3 +111,10 @@ def test_it_leaves_weights_statistics_and_gradients(model: nn.Sequential) -> Non
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("preset", models.PRESETS)
+def test_no_images_have_no_scores(preset: str) -> None:
+    model, none = models.build(2, preset, classes=5), np.zeros((0, 48, 48), np.uint8)
+    assert inference.logits(model, none, Preprocessing(0.5, 0.2)).shape == (0, 5)
+    assert inference.probabilities(model, none, Preprocessing(0.5, 0.2), tta=True).shape == (0, 5)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,6 +259,15 @@ def test_sequential_is_a_sequence() -> None:
     assert list(sequential) == modules
     assert sequential[1] is modules[1]
     assert sequential[-1] is modules[-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "got"),
+    [(nn.ReLU, "the class ReLU"), (F.relu, "a function"), ([nn.ReLU()], "a list")],
+)
+def test_sequential_refuses_what_is_no_module(given: Any, got: str) -> None:
+    with pytest.raises(TypeError, match=f"Sequential: expected Modules, .* got {got}$"):
+        nn.Sequential(nn.Flatten(), given)
 
 
 def test_an_empty_sequential_gives_its_input() -> None:

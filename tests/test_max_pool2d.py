@@ -72,6 +72,16 @@ def test_nan_beats_every_number_wherever_it_is(rung, place, use_rung):
     assert np.isnan(F.max_pool2d(Tensor(image.reshape(1, 1, 2, 2)), 2).item())
 
 
+@pytest.mark.parametrize("rung", LADDERS["max_pool2d"])
+def test_a_window_may_have_more_elements_than_fit_16_bits(rung, use_rung):
+    use_rung("max_pool2d", rung)
+    image = np.zeros((1, 1, 1, 40_000))
+    image[..., 39_999] = 1
+    x = Tensor(image, requires_grad=True)
+    F.max_pool2d(x, (1, 40_000)).sum().backward()
+    np.testing.assert_array_equal(x.grad, image)
+
+
 def test_dtype_is_kept(tensor, dtype):
     x = tensor(IMAGE)
     y = F.max_pool2d(x, 2)
@@ -100,6 +110,7 @@ def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, run
         ((3, 8, 8), {"kernel_size": 2}, r"MaxPool2d\(2\): expected input \(N, C, H, W\), got \(3, 8, 8\)"),
         ((1, 3, 8, 8), {"kernel_size": 2, "padding": 2}, r"expected padding of at most half the kernel, got \(2, 2\)"),
         ((1, 3, 2, 8), {"kernel_size": 3}, r"expected an image of at least one window \(3, 3\), got 2x8"),
+        ((1, 3, 4, 8), {"kernel_size": 3, "dilation": 2}, r"at least one window \(5, 5\), got 4x8"),
         ((1, 3, 8, 8), {"kernel_size": 0}, "expected kernel_size as an integer >= 1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -316,6 +317,22 @@ def test_options_out_of_range_are_refused(make: Callable[..., Optimizer], messag
     with pytest.raises(ValueError, match=r"expected|needs") as raised:
         make([nn.Parameter(start())])
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        (Tensor([[1.0], [2.0]], requires_grad=True), TypeError, "got a single one: put it in a list"),
+        ([np.zeros(3)], TypeError, r"SGD: expected Tensors or optim\.Groups of them, got a ndarray"),
+        (nn.Linear(1, 1).named_parameters(), TypeError, "got a tuple"),
+        ([nn.Parameter([1.0])] * 2, ValueError, "expected every parameter once"),
+        ([nn.Parameter([1.0]) * 2], ValueError, "got the result of an operation, which keeps no gradient"),
+    ],
+    ids=["one Tensor", "an array", "names", "twice", "a result"],
+)
+def test_what_cannot_be_trained_is_refused(params: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        SGD(params, 0.1)
 
 
 def test_the_state_of_another_optimizer_or_network_is_refused() -> None:

@@ -1,6 +1,8 @@
 """Kernels on several threads: pieces in order, exceptions that arrive, and the same bits for any number of them."""
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -134,6 +136,36 @@ def test_an_exception_in_a_piece_reaches_the_caller_and_the_threads_go_on_afterw
     with pytest.raises(ZeroDivisionError, match=r"^piece 6$"):
         parallel.run_pieces(work, BATCH, 1)
     assert len(list(parallel.each_piece(span, BATCH, 1))) == 4
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_work_may_hand_out_pieces_itself(threads: int) -> None:
+    parallel.set_threads(threads)
+    inner = [(0, 3), (3, 6), (6, 9), (9, 10)]
+    assert list(parallel.each_piece(lambda _: list(parallel.each_piece(span, BATCH, 1)), BATCH, 1)) == [inner] * 4
+
+
+FORK = """
+import os, signal
+import numpy as np
+from minicnn.kernels import parallel
+
+def spans():
+    return list(parallel.each_piece(lambda piece: piece.start, np.zeros(6), 1 << 20))
+
+parallel.set_threads(2)
+assert spans() == list(range(6))
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # ends a child that waits for ever
+    os._exit(0 if spans() == list(range(6)) else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    # in a program of its own, since to fork one that has threads is what Python warns of
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=60)
 
 
 def test_add_up_adds_in_order_and_leaves_the_parts() -> None:

@@ -113,10 +113,10 @@ def test_the_augmentation_has_the_recipes_values() -> None:
 
 
 def test_sgd_takes_nesterovs_steps_where_it_has_momentum() -> None:
-    with_momentum = recipes.make_optimizer(Recipe(lr=0.3, momentum=0.8), NET)
+    with_momentum = recipes.make_optimizer(Recipe(optimizer="sgd", lr=0.3, momentum=0.8), NET)
     assert isinstance(with_momentum, optim.SGD)
     assert (with_momentum.lr, with_momentum.momentum, with_momentum.nesterov) == (0.3, 0.8, True)
-    plain = recipes.make_optimizer(Recipe(momentum=0.0), NET)
+    plain = recipes.make_optimizer(Recipe(optimizer="sgd", momentum=0.0), NET)
     assert isinstance(plain, optim.SGD)
     assert (plain.momentum, plain.nesterov) == (0.0, False)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minicnn import Tensor
 from minicnn import functional as F
 
 X = np.array([[[1.0, 5.0], [7.0, 3.0]], [[2.0, 8.0], [4.0, 6.0]], [[9.0, 0.0], [-1.0, 2.0]]])
@@ -45,3 +46,12 @@ def test_dtype_is_kept(tensor, dtype, function):
     y = function(x)
     y.backward()
     assert y.dtype == x.grad.dtype == dtype
+
+
+def test_mean_of_no_rows_has_no_rows():
+    assert Tensor(np.zeros((0, 3))).mean(axis=1).shape == (0,)
+
+
+def test_mean_of_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"mean: expected at least one element along axis 0, got \(0, 3\)"):
+        Tensor(np.zeros((0, 3))).mean(axis=0)

@@ -309,10 +309,10 @@ def test_any_number_of_threads_gives_the_same_bits(
 
 @pytest.fixture(scope="module")
 def interrupted_once(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was interrupted in its second epoch."""
+    """The folder of a run that was interrupted after the second step of its second epoch."""
     folder = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
+        stop_after(patch, 5, lambda: signal.raise_signal(signal.SIGINT))
         patch.setattr(train._Run, "_write_report", lambda *_: None)
         assert minicnn("train", "--data", faces, *PLAIN, "--out", folder).code == 1
     return folder
@@ -454,6 +454,7 @@ def test_weights_in_the_place_of_the_state_are_refused(interrupted: Path) -> Non
         ('optimizer = "sgd"', 'optimizer = "adamw"'),
         ("ema = 0.0", "ema = 0.9"),
         ('schedule = "cosine"', 'schedule = "plateau"'),
+        ("batch_size = 8", "batch_size = 30"),
     ],
 )
 def test_a_state_of_another_configuration_is_refused(interrupted: Path, old: str, new: str) -> None:

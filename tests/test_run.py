@@ -159,6 +159,14 @@ def test_progress_is_on_stderr_a_line_an_epoch_where_that_is_no_terminal(done: t
     assert [line.split(":")[0] for line in lines[1:]] == ["epoch 1/2", "epoch 2/2"]
 
 
+def test_on_a_terminal_a_bar_shows_loss_accuracy_speed_and_time_left(faces: Path, here: Path, no_report: None) -> None:
+    result = minicnn("train", "--data", faces, *TINY, "--epochs", 1, "--out", "run", "--json", terminal=True)
+    assert json.loads(result.out)["epochs"] == 1
+    last = re.split(r"[\r\n]+", result.err.strip())[-1]
+    assert last.startswith("training: 100%")
+    assert re.search(r"4/4 \[\d\d:\d\d<00:00, .*loss \d\.\d{3}, accuracy 0\.\d{3}, \d+ images/s", last)
+
+
 def test_without_json_the_summary_is_text_that_names_the_report(faces: Path, here: Path) -> None:
     result = minicnn("train", "--data", faces, *TINY, "--epochs", 1, "--out", "run")
     assert result.code == 0

@@ -102,6 +102,20 @@ def test_widths_that_do_not_fit_are_refused(width):
         F.pad(Tensor(X), width)
 
 
+def test_flatten_takes_an_empty_batch():
+    assert F.flatten(Tensor(np.zeros((0, 3, 4))), 1).shape == (0, 12)
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (0, 1, 1), (0, 1, 5), (0, 1, -4)])
+def test_an_order_that_does_not_name_every_dimension_once_is_refused(axes):
+    with pytest.raises(ValueError, match=r"transpose: expected each of the 3 dimensions of .* once, got \(0, 1"):
+        F.transpose(Tensor(X), axes)
+
+
+def test_concatenate_as_a_method_begins_with_the_tensor_itself():
+    np.testing.assert_array_equal(Tensor([1.0]).concatenate(Tensor([2.0]), Tensor([3.0])).numpy(), [1, 2, 3])
+
+
 def test_concatenating_nothing_is_refused():
     with pytest.raises(ValueError, match="concatenate: expected at least one Tensor, got none"):
         F.concatenate([])

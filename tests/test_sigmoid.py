@@ -12,6 +12,11 @@ def test_values(tensor):
     np.testing.assert_allclose(F.sigmoid(tensor([-1, 0, 2])).numpy(), expected, rtol=1e-6)
 
 
+def test_small_values_keep_their_digits(tensor):
+    expected = [math.exp(-20), 1 / (1 + math.exp(10))]
+    np.testing.assert_allclose(F.sigmoid(tensor([-20, -10])).numpy(), expected, rtol=1e-6)
+
+
 def test_large_numbers_give_0_and_1_without_a_warning(tensor):
     np.testing.assert_array_equal(F.sigmoid(tensor([-1e4, 1e4])).numpy(), [0, 1])
 

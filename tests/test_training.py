@@ -12,7 +12,6 @@ from minicnn import functional as F
 from minicnn.data.dataset import CLASSES, Dataset, Split
 from minicnn.data.synthetic import draw_faces
 from minicnn.errors import UserError
-from minicnn.kernels import parallel
 from minicnn.recipes import Recipe, make_schedule
 from minicnn.schedule import Plateau
 from minicnn.training import Row, Trainer, TrainingError
@@ -35,19 +34,15 @@ PLAIN = Recipe(
     layers=2,
     epochs=2,
     batch_size=16,
+    optimizer="sgd",
     lr=0.05,
     schedule="constant",
+    equalize=False,
     warmup=0.0,
     momentum=0.0,
     weight_decay=0.0,
     flip=False,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> None:
-    """BLAS with threads of its own is slow on products this small."""
-    parallel.set_threads(1)
 
 
 def changed(**changes: Any) -> Recipe:

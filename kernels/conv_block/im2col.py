@@ -116,7 +116,7 @@ def _finish(
     xp = array_module(convolved)
     size = convolved.shape[2:] if pool is None else pool.output_size(*convolved.shape[2:])
     y = xp.empty((*convolved.shape[:2], *size), dtype=convolved.dtype)
-    choice = None if pool is None else xp.empty(y.shape, dtype=xp.int16)
+    choice = None if pool is None else xp.empty(y.shape, dtype=pool.element_dtype)
 
     def finish(piece: slice) -> None:
         part = convolved[piece]

@@ -12,7 +12,7 @@ def forward(x: Array, windows: Windows) -> tuple[Array, Array]:
     """
     xp = array_module(x)
     shape = (*x.shape[:2], *windows.output_size(*x.shape[2:]))
-    y, choice = xp.empty(shape, dtype=x.dtype), xp.empty(shape, dtype=xp.int16)
+    y, choice = xp.empty(shape, dtype=x.dtype), xp.empty(shape, dtype=windows.element_dtype)
 
     def pool(piece: slice) -> None:
         y[piece], choice[piece] = forward_piece(x[piece], windows)
@@ -38,7 +38,7 @@ def forward_piece(x: Array, windows: Windows) -> tuple[Array, Array]:
     padded = windows.pad(x, -xp.inf)
     rows, columns = windows.output_size(*x.shape[2:])
     y = xp.full((*x.shape[:2], rows, columns), -xp.inf, dtype=x.dtype)
-    choice = xp.empty(y.shape, dtype=xp.int16)
+    choice = xp.empty(y.shape, dtype=windows.element_dtype)
     choice[...] = xp.asarray(windows.first_inside(rows, columns))  # stays where all of a window is minus infinity
     for i, j, tap in windows.taps(rows, columns):
         candidate = padded[(..., *tap)]
@@ -46,7 +46,7 @@ def forward_piece(x: Array, windows: Windows) -> tuple[Array, Array]:
         better = ~(candidate <= y) & (y == y)
         xp.maximum(y, candidate, out=y)
         # elements are numbered upwards, so a better one has the larger number: seven times as fast as a masked copy
-        xp.maximum(choice, better * xp.int16(i * windows.kernel[1] + j), out=choice)
+        xp.maximum(choice, better * windows.element_dtype(i * windows.kernel[1] + j), out=choice)
     return y, choice
 
 

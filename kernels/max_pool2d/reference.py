@@ -13,7 +13,7 @@ def forward(x: Array, windows: Windows) -> tuple[Array, Array]:
     """
     rows, columns = windows.output_size(*x.shape[2:])
     y = np.full((*x.shape[:2], rows, columns), -np.inf, x.dtype)
-    choice = np.zeros(y.shape, np.int16)
+    choice = np.zeros(y.shape, windows.element_dtype)
     for n, c, r, k in np.ndindex(*y.shape):
         window = _window(x, windows, r, k)
         choice[n, c, r, k] = window[0][0]

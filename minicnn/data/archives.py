@@ -1,6 +1,7 @@
 """Folders, zip and tar.gz archives read alike, as named members; nothing is ever unpacked to disk."""
 
 import gzip
+import lzma
 import re
 import tarfile
 import zipfile
@@ -180,11 +181,22 @@ def _check(path: Path, name: str, size: int) -> None:
         raise DataError(f"{path}: member {shown(name)} unpacks to {size:,} bytes, expected at most {LARGEST_MEMBER:,}")
 
 
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+)
+
+
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
     """Turn what the archive modules raise on damaged files into one line."""
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, NotImplementedError) as error:
+    except _DAMAGE as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: truncated or damaged, expected a whole .zip or .tar.gz ({reason})") from error

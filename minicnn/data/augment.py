@@ -4,14 +4,12 @@ Images are float32 (B, C, H, W), already normalized, so that 0 is the mean grey.
 random generator that it draws from, draws for each image of the batch separately, and returns float32.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-
-from minicnn.data.preprocessing import read_settings
 
 Images = NDArray[np.float32]
 
@@ -184,19 +182,6 @@ class Augmentation:
         if self.mixup:
             return mixup(images, np.eye(classes, dtype=np.float32)[labels], rng, self.mixup)
         return images, labels
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`.
-
-        Raises:
-            UserError: a setting is unknown, missing, of the wrong type or out of range.
-        """
-        return read_settings(cls, values)
 
 
 def _gather(x: Images, pixels: NDArray[np.intp]) -> Images:

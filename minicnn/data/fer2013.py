@@ -23,6 +23,7 @@ from minicnn.data.dataset import CLASSES, Dataset, Split
 from minicnn.data.records import Records
 from minicnn.data.store import data_home
 from minicnn.errors import DataError
+from minicnn.files import atomic_folder
 from minicnn.opencv import cv2
 
 __all__ = ["PAPER_TRAIN", "data_home", "export_paper_layout", "import_path", "imported", "info", "load"]
@@ -198,7 +199,7 @@ def export_paper_layout(directory: str | Path, *, path: str | Path | None = None
         raise DataError(f"{target}: not empty, expected a folder that is empty or not there yet")
     splits = load("paper", path=path).splits
     try:
-        with store.whole_folder(target) as building:
+        with atomic_folder(target) as building:
             for name, first in (("train", 0), ("val", PAPER_TRAIN)):
                 _write_images(building / name, splits[name], first)
     except OSError as error:

@@ -1,7 +1,7 @@
 """From grey levels to what the network sees: one function for training, evaluation, files and the camera."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 from minicnn.errors import UserError
 from minicnn.opencv import cv2
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance  # what mypy calls any dataclass
-
 _SMALLEST_STD = 1e-3  # a quarter of a grey level: images of one single tone must not be divided by zero
-
-Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -77,31 +72,22 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`; it trusts no value, since they come from files.
 
         Raises:
             UserError: a setting is unknown, missing, of the wrong type or out of range.
         """
-        return read_settings(cls, values)
-
-
-def read_settings(cls: type[Settings], values: dict[str, Any]) -> Settings:
-    """Build a frozen settings class of numbers and flags from JSON values, trusting none of them.
-
-    Raises:
-        UserError: a setting is unknown, missing, of the wrong type or out of range.
-    """
-    kinds: dict[str, Any] = {field.name: field.type for field in fields(cls)}
-    if values.keys() != kinds.keys():
-        raise UserError(f"{cls.__name__}: expected the settings {sorted(kinds)}, got {sorted(values)}")
-    for name, kind in kinds.items():
-        # Some writers of JSON give 1 for 1.0. A bool is an int to Python, but never meant as a number here.
-        if type(values[name]) not in ((float, int) if kind is float else (kind,)):
-            raise UserError(f"{cls.__name__}: expected {name} to be {kind.__name__}, got {values[name]!r}")
-    try:
-        return cls(**values)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+        kinds: dict[str, Any] = {field.name: field.type for field in fields(cls)}
+        if values.keys() != kinds.keys():
+            raise UserError(f"{cls.__name__}: expected the settings {sorted(kinds)}, got {sorted(values)}")
+        for name, kind in kinds.items():
+            # Some writers of JSON give 1 for 1.0. A bool is an int to Python, but never meant as a number here.
+            if type(values[name]) not in ((float, int) if kind is float else (kind,)):
+                raise UserError(f"{cls.__name__}: expected {name} to be {kind.__name__}, got {values[name]!r}")
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
 
 def _check(images: NDArray[np.uint8]) -> None:

@@ -2,10 +2,6 @@
 
 import json
 import os
-import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +10,10 @@ import numpy as np
 from minicnn.data.dataset import IMAGE_SIZE
 from minicnn.data.records import Records
 from minicnn.errors import DataError
-from minicnn.files import atomic_write
+from minicnn.files import atomic_folder, atomic_write
 
 _FORMAT = 1  # of the folder; raise it when the meaning of a file in it changes
 _ARRAYS = ("images", "labels", "usage")
-_STALE = 3600  # seconds after which a half-built folder is taken for a killed program's, not for a running one's
 
 
 def data_home() -> Path:
@@ -42,7 +37,7 @@ def save(records: Records, info: dict[str, Any]) -> None:
         DataError: the folder cannot be written.
     """
     try:
-        with whole_folder(folder()) as building:
+        with atomic_folder(folder()) as building:
             for name in _ARRAYS:
                 with atomic_write(building / f"{name}.npy") as temporary, temporary.open("wb") as stream:
                     np.save(stream, getattr(records, name))
@@ -91,33 +86,3 @@ def load() -> tuple[Records, dict[str, Any]]:
 
 def _damaged(reason: object) -> DataError:
     return DataError(f"{folder()}: damaged ({reason}); import again with `minicnn data import PATH`")
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside `target`; it becomes `target` when the block ends well, and is removed otherwise.
-
-    A folder cannot be renamed onto a full one: the old `target` is moved aside first, and back should that fail.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(target)
-    building = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    previous = target.with_name(f".{target.name}.{os.getpid()}.old")
-    try:
-        building.mkdir()
-        yield building
-        if target.exists():
-            os.replace(target, previous)
-        os.replace(building, target)
-    finally:
-        if previous.exists() and not target.exists():
-            os.replace(previous, target)
-        shutil.rmtree(previous, ignore_errors=True)
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _remove_stale(target: Path) -> None:
-    """Remove what killed programs left behind while they built `target`."""
-    for left in target.parent.glob(f".{target.name}.*"):
-        if left.suffix in (".tmp", ".old") and time.time() - left.stat().st_mtime > _STALE:
-            shutil.rmtree(left, ignore_errors=True)

@@ -7,11 +7,14 @@ from minicnn.tensor import Tensor
 
 
 class Sequential(Module):
-    """Modules that run one after the other; they are called 0, 1, 2, ... as in torch."""
+    """Modules that run one after the other; they are called 0, 1, 2, ... as in torch. TypeError for anything else."""
 
     def __init__(self, *modules: Module) -> None:
         super().__init__()
         for number, module in enumerate(modules):
+            if not isinstance(module, Module):  # an attribute that is no Module would be passed over in silence
+                got = f"the class {module.__name__}" if isinstance(module, type) else f"a {type(module).__name__}"
+                raise TypeError(f"Sequential: expected Modules, as in Sequential(ReLU(), Tanh()), got {got}")
             setattr(self, str(number), module)
 
     def __iter__(self) -> Iterator[Module]:

@@ -13,7 +13,7 @@ class ConvBlock(Module):
     """Conv2d (without bias), BatchNorm2d, ReLU and, with `pool`, MaxPool2d(pool): (N, in, H, W) to (N, out, H', W').
 
     The numbers are those of the four layers one after the other; as one operation it stays in the cache. Padding
-    keeps the image's size unless given. Convolution weights start He-normal. Errors: see
+    keeps the image's size, for odd kernels, unless given. Convolution weights start He-normal. Errors: see
     minicnn.functional.conv_block.
     """
 

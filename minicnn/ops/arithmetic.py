@@ -1,5 +1,7 @@
 """Addition, subtraction, multiplication, division, negation and powers, with NumPy's broadcasting."""
 
+import numpy as np
+
 from minicnn.device import Array
 from minicnn.function import Function
 from minicnn.tensor import Operand, Tensor, as_tensor
@@ -130,9 +132,9 @@ def neg(x: Tensor) -> Tensor:
 
 def pow(x: Tensor, exponent: float) -> Tensor:
     """X ** exponent for a number as exponent; another Tensor as exponent raises TypeError."""
-    if not isinstance(exponent, int | float):
+    if not isinstance(exponent, int | float | np.integer | np.floating):
         raise TypeError(f"pow: expected a number as exponent, got {type(exponent).__name__}")
-    return Pow(exponent)(x)
+    return Pow(float(exponent))(x)  # a NumPy number would take the dtype with it
 
 
 def _pair(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,9 @@ def batch_norm(
     shapes do not fit or a channel has one value to train on. Source: S. Ioffe, C. Szegedy, "Batch normalization",
     2015; conventions of torch.nn.functional.batch_norm.
     """
-    check_batch_norm(x.shape, weight.shape[0], training)
+    check_batch_norm(
+        x.shape, weight.size, training, weight=weight, bias=bias, running_mean=running_mean, running_var=running_var
+    )
     function = BatchNorm(None if training else (running_mean, running_var), eps)
     y = function(x, weight, bias)
     if training:
@@ -56,11 +58,14 @@ def batch_norm(
     return y
 
 
-def check_batch_norm(shape: tuple[int, ...], channels: int, training: bool) -> None:
-    """Raise ValueError where a batch cannot be normalized."""
+def check_batch_norm(shape: tuple[int, ...], channels: int, training: bool, **vectors: Tensor | Array) -> None:
+    """Raise ValueError where a batch cannot be normalized, or one of `vectors` does not hold a value a channel."""
     label = f"BatchNorm({channels})"
     if len(shape) < 2 or shape[1] != channels:
         raise ValueError(f"{label}: expected input (N, {channels}, ...), got {shape}")
+    for name, vector in vectors.items():
+        if vector.shape != (channels,):  # a single value would be broadcast in silence
+            raise ValueError(f"{label}: expected {name} ({channels},), got {vector.shape}")
     values = shape[0]
     for size in shape[2:]:
         values *= size

@@ -67,8 +67,9 @@ def check_conv2d(x: Tensor, weight: Tensor, windows: Windows, groups: int) -> No
 def check_fits(label: str, x: Tensor, windows: Windows) -> None:
     """Raise ValueError where an image is smaller than one window."""
     if min(windows.output_size(*x.shape[2:])) < 1:
+        span = tuple(d * (k - 1) + 1 for k, d in zip(windows.kernel, windows.dilation, strict=True))
         raise ValueError(
-            f"{label}: expected an image of at least one window {windows.kernel}, "
+            f"{label}: expected an image of at least one window {span}, "
             f"got {x.shape[2]}x{x.shape[3]} with padding {windows.padding}: use fewer poolings or more padding"
         )
 

@@ -71,7 +71,15 @@ def conv_block(
     windows = window("conv_block", weight.shape[2:], stride, padding, dilation)
     check_conv2d(x, weight, windows, groups)
     size = windows.output_size(*x.shape[2:])
-    check_batch_norm((x.shape[0], weight.shape[0], *size), weight.shape[0], training)
+    check_batch_norm(
+        (x.shape[0], weight.shape[0], *size),
+        weight.shape[0],
+        training,
+        gamma=gamma,
+        beta=beta,
+        running_mean=running_mean,
+        running_var=running_var,
+    )
     pool_window = None
     if pool is not None:
         pool_window = window("conv_block", pool, pool, 0)

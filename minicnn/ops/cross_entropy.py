@@ -99,6 +99,8 @@ def _rows(logits: Tensor) -> Tensor:
 def _targets(name: str, logits: Tensor, target: Array, weight: Array | None, smoothing: float) -> _Targets:
     if logits.ndim < 2 or logits.shape[0] == 0:
         raise ValueError(f"{name}: expected logits (N, C) with N of at least 1, got {logits.shape}")
+    if isinstance(target, Tensor):
+        raise TypeError(f"{name}: expected a plain array as target, got a Tensor: use its .data")
     xp, classes, dtype = array_module(logits.data), logits.shape[1], logits.dtype
     if weight is not None and weight.shape != (classes,):
         raise ValueError(f"{name}: expected class weights ({classes},), got {weight.shape}")
@@ -123,10 +125,7 @@ def _soft_targets(name: str, logits: Tensor, target: Array, scale: Array, smooth
     if target.shape != logits.shape:
         raise ValueError(f"{name}: expected probabilities {logits.shape} as target, got {target.shape}")
     classes = logits.shape[1]
-    rows = target.swapaxes(1, -1) if target.ndim == 3 else target
-    if target.ndim > 3:
-        rows = target.transpose(0, *range(2, target.ndim), 1)
-    rows = rows.reshape(-1, classes).astype(logits.dtype, copy=False)
+    rows = target.transpose(0, *range(2, target.ndim), 1).reshape(-1, classes).astype(logits.dtype, copy=False)
     return _Targets((rows * (1 - smoothing) + smoothing / classes) * scale, float(len(rows)))
 
 

@@ -1,5 +1,7 @@
 """Sum, mean and maximum along axes."""
 
+import math
+
 from minicnn.device import Array, array_module
 from minicnn.function import Function
 from minicnn.tensor import Axis, Tensor
@@ -51,9 +53,13 @@ def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Mean over `axis` (all where None)."""
+    """Mean over `axis` (all where None); raises ValueError where there is nothing to take a mean of."""
     total = sum(x, axis, keepdims)
-    return total * (total.size / x.size)
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    count = math.prod(x.shape[number] for number in axes)
+    if count == 0:
+        raise ValueError(f"mean: expected at least one element along axis {axis}, got {x.shape}")
+    return total * (1 / count)
 
 
 def max(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:

@@ -18,7 +18,7 @@ class RReLU(Function):
         xp = array_module(x)
         uniform = xp.asarray(rng.generator().random(x.shape, dtype=x.dtype))
         slope = self.lower + uniform * x.dtype.type(self.upper - self.lower)
-        factor = xp.where(x >= 0, x.dtype.type(1), slope.astype(x.dtype, copy=False))
+        factor = xp.where(x > 0, x.dtype.type(1), slope.astype(x.dtype, copy=False))
         self.save(factor=factor)
         return x * factor
 

@@ -1,5 +1,6 @@
 """Operations that move elements and change none: reshape, transpose, pad, concatenate, indexing."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,14 +28,13 @@ class Reshape(Function):
 class Transpose(Function):
     """The dimensions in another order."""
 
-    def __init__(self, axes: tuple[int, ...] | None) -> None:
+    def __init__(self, axes: tuple[int, ...]) -> None:
         self.axes = axes
 
     def forward(self, x: Array) -> Array:
         """The new order."""
-        axes = self.axes or tuple(reversed(range(x.ndim)))
-        self.save(inverse=tuple(axes.index(axis) for axis in range(x.ndim)))
-        return x.transpose(axes)
+        self.save(inverse=tuple(self.axes.index(axis) for axis in range(x.ndim)))
+        return x.transpose(self.axes)
 
     def backward(self, grad: Array) -> Array:
         """The old order."""
@@ -105,13 +105,19 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
-    """The dimensions in another order (reversed where `axes` is None)."""
-    return Transpose(None if axes is None else tuple(axis % x.ndim for axis in axes))(x)
+    """The dimensions in another order (reversed where `axes` is None); ValueError unless each is named once."""
+    if axes is None:
+        return Transpose(tuple(reversed(range(x.ndim))))(x)
+    order = tuple(axis + x.ndim if axis < 0 else axis for axis in axes)
+    if sorted(order) != list(range(x.ndim)):
+        raise ValueError(f"transpose: expected each of the {x.ndim} dimensions of {x.shape} once, got {tuple(axes)}")
+    return Transpose(order)(x)
 
 
 def flatten(x: Tensor, start_axis: int = 0) -> Tensor:
     """The dimensions from `start_axis` on as one."""
-    return reshape(x, (*x.shape[:start_axis], -1))
+    # counted, since -1 would not do for an empty batch
+    return reshape(x, (*x.shape[:start_axis], math.prod(x.shape[start_axis:])))
 
 
 def pad(x: Tensor, width: Any, value: float = 0.0) -> Tensor:

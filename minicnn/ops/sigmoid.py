@@ -9,8 +9,10 @@ class Sigmoid(Function):
     """1 / (1 + e^-x)."""
 
     def forward(self, x: Array) -> Array:
-        """Computed as (1 + tanh(x / 2)) / 2, which never overflows."""
-        y = 0.5 * (1 + array_module(x).tanh(0.5 * x))
+        """Of e^-|x|, which never overflows: 1 over (1 + it), or where x is negative it over (1 + it)."""
+        xp = array_module(x)
+        power = xp.exp(-abs(x))
+        y = xp.where(x >= 0, x.dtype.type(1), power) / (1 + power)
         self.save(y=y)
         return y
 
