@@ -11,7 +11,7 @@ from typing import Any, get_origin
 
 import numpy as np
 
-from minicnn import models
+from minicnn import models, rng
 from minicnn.data.preprocessing import Preprocessing
 from minicnn.device import Array, to_numpy
 from minicnn.errors import CheckpointError, UserError
@@ -80,7 +80,9 @@ def load_model(path: str | Path) -> tuple[Module, Preprocessing, Header]:
     try:
         if len(header.labels) != header.architecture.get("classes"):
             raise ValueError(f"{len(header.labels)} labels for the outputs of {header.architecture}")
+        random = rng.get_state()  # building draws weights: a training that goes on must not notice
         model = models.build(**header.architecture)
+        rng.set_state(random)
         model.load_state_dict(arrays)
         return model.eval(), Preprocessing.from_dict(header.preprocessing), header
     except (TypeError, ValueError, UserError) as error:

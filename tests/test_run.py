@@ -5,7 +5,6 @@ import json
 import re
 import signal
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from minicnn import checkpoint, training
 from minicnn.apps import train
 from minicnn.apps.progress import TrainingBar
 from minicnn.data import fer2013, synthetic
-from tests.programs import TINY, Result, in_process_of_its_own, minicnn, write_faces
+from tests.programs import TINY, Result, in_process_of_its_own, minicnn, stop_after, write_faces
 
 KEYS = {"run", "layers", "epochs", "val_accuracy", "val_loss", "images_per_second", "seconds"}
 FILES = {
@@ -304,27 +303,11 @@ def test_before_the_first_epoch_is_over_there_are_no_figures_to_report(faces: Pa
     assert files(here / "run") == {"config.toml", "last.safetensors", "state.safetensors"}
 
 
-@pytest.fixture
-def interrupted_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The steps after which the run gets a signal, and which."""
-    signals: list[int] = []
-    step = TrainingBar.step
-
-    def stepped(bar: TrainingBar) -> None:
-        step(bar)
-        if signals:
-            signal.raise_signal(signals.pop(0))
-
-    monkeypatch.setattr(TrainingBar, "step", stepped)
-    yield signals
-    assert signals == []
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_takes_a_checkpoint_says_how_to_go_on_and_fails(
-    faces: Path, here: Path, interrupted_at: list[int], number: int
+    faces: Path, here: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    interrupted_at.append(number)
+    stop_after(monkeypatch, 1, lambda: signal.raise_signal(number))
     result = minicnn("train", "--data", faces, *TINY, "--out", "run", "--json")
     assert result.code == 1
     assert json.loads(result.out)["ended"] == "interrupted"

@@ -9,8 +9,7 @@ import pytest
 
 from minicnn import training
 from minicnn.apps import plots, train
-from minicnn.apps.progress import TrainingBar
-from tests.programs import Result, arrays, minicnn, write_faces
+from tests.programs import Result, arrays, minicnn, stop_after, write_faces
 
 OPTIONS = ("--batch-size", 16, "--epochs", 1)
 
@@ -116,18 +115,8 @@ def test_a_study_that_is_done_trains_nothing_again(
 def test_a_study_that_was_interrupted_goes_on_to_the_same_rows(
     done: tuple[Path, Result], faces: Path, tmp_path: Path, no_figure: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = 0
-    step = TrainingBar.step
-
-    def stepped(bar: TrainingBar) -> None:
-        nonlocal steps
-        step(bar)
-        steps += 1
-        if steps == 3:  # the first step of the second depth
-            signal.raise_signal(signal.SIGINT)
-
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingBar, "step", stepped)
+        stop_after(patch, 3, lambda: signal.raise_signal(signal.SIGINT))  # the first step of the second depth
         result = study(faces, tmp_path / "study", "--layers", "2-3")
     assert (result.code, result.out) == (1, "")
     folder = tmp_path / "study" / "layers-3-seed-0"

@@ -8,7 +8,7 @@ from minicnn.tensor import Tensor
 
 
 class RReLU(Function):
-    """x where it is not negative, else x times a random slope of its own."""
+    """x where it is positive, else x times a random slope of its own."""
 
     def __init__(self, lower: float, upper: float) -> None:
         self.lower, self.upper = lower, upper
