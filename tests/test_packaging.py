@@ -57,12 +57,14 @@ def metadata(wheel: Path) -> Message:
 
 
 def tree(pattern: str) -> set[str]:
-    """Files of the tree under the names that the wheel gives them."""
+    """Files of the tree under the names that the wheel gives them; READMEs are for those who read the tree."""
     return {
         f"{there}/{path.relative_to(ROOT / here).as_posix()}"
         for here, there in PACKAGES.items()
         for path in (ROOT / here).rglob(pattern)
-        if path.is_file() and not {"__pycache__", "kernels", "apps"} & set(path.relative_to(ROOT / here).parts[:-1])
+        if path.is_file()
+        and path.suffix != ".md"
+        and not {"__pycache__", "kernels", "apps"} & set(path.relative_to(ROOT / here).parts[:-1])
     }
 
 

@@ -97,7 +97,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 def test_data_that_has_changed_since_is_refused(tmp_path: Path) -> None:
     data = write_faces(tmp_path / "faces.csv", training=30)
     with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, 4, lambda: signal.raise_signal(signal.SIGINT))
+        stop_after(patch, 2, lambda: signal.raise_signal(signal.SIGINT))
         minicnn("train", "--data", data, *PLAIN, "--out", tmp_path / "run")
     write_faces(data, training=30, seed=1)
     assert "the data has changed since" in refusal(tmp_path / "run")
