@@ -29,7 +29,7 @@ _PAPER_POOLINGS = 4
 def build(layers: int, preset: str = "default", classes: int = 7) -> nn.Sequential:
     """A network from (N, 1, 48, 48) to logits (N, classes), freshly initialized from minicnn's random numbers.
 
-    `default` has a small head (global average pooling); `paper` follows the lineage of the paper, with RReLU and
+    `default` has one small dense layer; `paper` follows the lineage of the paper, with RReLU and
     large dense layers; `bench` has the paper's convolutions with ReLU and a smaller head, for comparing speed.
     Raises ValueError for a depth outside 2 to 8 or an unknown preset.
     """
@@ -45,14 +45,15 @@ def build(layers: int, preset: str = "default", classes: int = 7) -> nn.Sequenti
 
 
 def _default(layers: int, classes: int) -> Iterator[nn.Module]:
-    channels = 1
-    for stage in _DEFAULT_STAGES[layers]:
+    channels, stages = 1, _DEFAULT_STAGES[layers]
+    for stage in stages:
         for position, width in enumerate(stage):
             yield nn.ConvBlock(channels, width, pool=2 if position == len(stage) - 1 else None)
             channels = width
-    yield nn.GlobalAvgPool2d()
-    yield nn.Dropout(0.2)
-    yield nn.Linear(channels, classes)
+    side = 48 >> len(stages)
+    yield nn.Flatten()
+    yield nn.Dropout(0.3)
+    yield nn.Linear(channels * side * side, classes)
 
 
 def _paper(layers: int, classes: int) -> Iterator[nn.Module]:

@@ -36,14 +36,14 @@ class Recipe:
 
     layers: int = 4
     preset: str = "default"
-    epochs: int = 12
-    batch_size: int = 64
+    epochs: int = 14
+    batch_size: int = 32
     shuffle: bool = True
     seed: int = 0
     optimizer: str = "adamw"
-    lr: float = 2e-3
+    lr: float = 1e-3
     momentum: float = 0.9
-    weight_decay: float = 0.05
+    weight_decay: float = 0.01
     schedule: str = "cosine"
     warmup: float = 0.5
     label_smoothing: float = 0.0

@@ -10,7 +10,7 @@ from minicnn import Tensor, manual_seed, models, nn, no_grad
 
 # Parameters at 2 to 8 layers, from the formulas of `count` below.
 COUNTS = {
-    "default": (19_367, 93_799, 390_119, 537_831, 574_823, 1_165_159, 1_174_439),
+    "default": (83_431, 125_159, 404_455, 552_167, 589_159, 1_179_495, 1_188_775),
     "paper": (80_035_975, 42_582_919, 24_889_735, 27_250_567, 29_611_399, 31_972_231, 34_333_063),
     "bench": (19_214_279, 10_072_519, 6_534_599, 8_894_919, 11_255_239, 13_615_559, 15_975_879),
 }
@@ -36,7 +36,7 @@ def count(preset: str, depth: int) -> int:
     for width in WIDTHS[preset, depth]:
         total += 9 * channels * width + 2 * width + (width if preset == "paper" else 0)
         channels = width
-    side = 1 if preset == "default" else 48 // 2 ** min(depth, 4)
+    side = 48 // 2 ** min(depth, 4)  # every network pools after its first stages, at most four times
     features = channels * side * side
     for width in [*HEADS[preset], 7]:
         total += features * width + width
@@ -156,16 +156,16 @@ def test_bench_is_blocks_and_a_smaller_head() -> None:
     ]
 
 
-def test_default_is_blocks_and_global_average_pooling() -> None:
+def test_default_is_blocks_and_one_dense_layer() -> None:
     assert [repr(module) for module in models.build(5)] == [
         "ConvBlock(1→32, k=3, padding=1, pool=2)",
         "ConvBlock(32→64, k=3, padding=1, pool=2)",
         "ConvBlock(64→128, k=3, padding=1)",
         "ConvBlock(128→128, k=3, padding=1, pool=2)",
         "ConvBlock(128→256, k=3, padding=1, pool=2)",
-        "GlobalAvgPool2d()",
-        "Dropout(0.2)",
-        "Linear(256→7)",
+        "Flatten()",
+        "Dropout(0.3)",
+        "Linear(2304→7)",
     ]
 
 
