@@ -8,7 +8,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 demo: $(VENV)/base
 	rm -rf runs/demo
-	$(BIN)/minicnn train --data synthetic --layers 4 --epochs 3 --out runs/demo
+	$(BIN)/minicnn train --data synthetic --layers 4 --epochs 2 --out runs/demo
 	$(BIN)/minicnn eval runs/demo --split public
 	@echo "the report is runs/demo/report.html"
 

@@ -95,7 +95,7 @@ def test_help_loads_none_of_what_training_needs() -> None:
 
 def test_help_shows_the_default_presets_values_and_choices() -> None:
     text = " ".join(minicnn("train", "--help").out.split())
-    assert "--epochs INTEGER How often to see all images. [default: (12)]" in text
+    assert "--epochs INTEGER How often to see all images. [default: (14)]" in text
     assert "--device [auto|cpu|gpu]" in text
 
 
@@ -130,7 +130,7 @@ def test_wrong_usage_says_what_is_wrong(arguments: list[object], what: str) -> N
 def test_the_defaults_are_those_of_the_default_preset(trained: list[RunConfig]) -> None:
     minicnn("train", "--data", "synthetic")
     (config,) = trained
-    assert (config.recipe.layers, config.recipe.preset, config.recipe.epochs) == (4, "default", 12)
+    assert (config.recipe.layers, config.recipe.preset, config.recipe.epochs) == (4, "default", 14)
     assert (config.data, config.protocol, config.limit) == ("synthetic", "official", 0)
 
 
@@ -235,8 +235,8 @@ def test_a_file_of_options_that_is_no_text_is_named(here: Path) -> None:
         ("--seed", "-1", "seed: expected at least 0, got -1"),
         ("--lr", "nan", "lr: expected at least 0, got nan"),
         ("--lr", "inf", "lr: expected a finite number, got inf"),
-        ("--warmup", "13", "warmup: expected at most all 12 epochs, got 13.0"),
-        ("--warmup", "1e308", "warmup: expected at most all 12 epochs, got 1e+308"),
+        ("--warmup", "15", "warmup: expected at most all 14 epochs, got 15.0"),
+        ("--warmup", "1e308", "warmup: expected at most all 14 epochs, got 1e+308"),
         ("--ema", "1", "ema: expected from 0 to below 1, got 1.0"),
         ("--crop", "48", "crop: expected from 0 to below 48, got 48"),
         ("--degrees", "181", "Augmentation: expected degrees in 0..180, got 181.0"),

@@ -321,7 +321,11 @@ def test_a_second_interrupt_ends_it_at_once(faces: Path, here: Path, monkeypatch
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(TrainingBar, "step", twice)
-    result = minicnn("train", "--data", faces, *TINY, "--out", "run")
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background ignores it
+    try:
+        result = minicnn("train", "--data", faces, *TINY, "--out", "run")
+    finally:
+        signal.signal(signal.SIGINT, inherited)
     assert (result.code, result.out) == (1, "")
     assert result.err.endswith("\nminicnn: interrupted\n")
     assert checkpoint.load_state("run/state.safetensors")[1]["step"] == 0

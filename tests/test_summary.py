@@ -108,8 +108,8 @@ def test_a_layer_that_does_not_run_counts_in_the_total_of_the_parameters_alone()
 
 def test_the_networks_of_this_package_take_a_face_unless_told_otherwise() -> None:
     total = rows(models.build(2).summary())["total"]
-    # 32 filters of 3x3 at 48x48, 64 of 32x3x3 at 24x24, 64 features for 7 classes
-    assert total == ["19,367", f"{32 * 9 * 48 * 48 + 64 * 32 * 9 * 24 * 24 + 64 * 7:,}"]
+    # 32 filters of 3x3 at 48x48, 64 of 32x3x3 at 24x24, 64x12x12 features for 7 classes
+    assert total == ["83,431", f"{32 * 9 * 48 * 48 + 64 * 32 * 9 * 24 * 24 + 64 * 12 * 12 * 7:,}"]
 
 
 def test_a_float64_network_has_a_summary_too() -> None:

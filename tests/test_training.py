@@ -20,9 +20,7 @@ State = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
 def faces(n: int, seed: int) -> Split:
-    """Every other pixel of drawn faces: the default network takes any size, and a quarter of it in a quarter."""
-    images, labels = draw_faces(n, seed)
-    return Split(np.ascontiguousarray(images[:, ::2, ::2]), labels)
+    return Split(*draw_faces(n, seed))
 
 
 def dataset(train: Split, sha256: str = "faces") -> Dataset:
@@ -35,7 +33,7 @@ PLAIN = Recipe(
     epochs=2,
     batch_size=16,
     optimizer="sgd",
-    lr=0.05,
+    lr=0.005,
     schedule="constant",
     equalize=False,
     warmup=0.0,
@@ -77,7 +75,7 @@ def snapshot(trainer: Trainer) -> State:
 # Learning
 
 
-@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.03), ("adamw", 0.003)])
+@pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 0.01), ("adamw", 0.001)])
 def test_the_loss_falls_from_epoch_to_epoch(optimizer: str, lr: float) -> None:
     recipe = Recipe(layers=4, epochs=4, batch_size=15, optimizer=optimizer, lr=lr, flip=False)
     rows = fit(Trainer(recipe, dataset(faces(210, 1))))
@@ -280,7 +278,7 @@ def test_a_loss_that_is_no_number_names_epoch_step_and_rate_and_steps_no_further
     with pytest.raises(TrainingError, match="loss") as raised:
         fit(trainer, on_step)
     assert str(raised.value) == (
-        "epoch 2, step 2: the loss is nan. Try a lower --lr (it was 0.05), --clip 1, or a longer --warmup; "
+        "epoch 2, step 2: the loss is nan. Try a lower --lr (it was 0.005), --clip 1, or a longer --warmup; "
         "the last checkpoint is whole"
     )
     assert isinstance(raised.value, UserError)
@@ -307,7 +305,7 @@ RESUMED = {
 def make(name: str) -> Trainer:
     trainer = Trainer(RESUMED[name], SMALL)
     if name == "plateau":  # so impatient that the rate falls after every epoch but the first
-        trainer.schedule = Plateau(0.05, patience=0, threshold=0.9)
+        trainer.schedule = Plateau(0.005, patience=0, threshold=0.9)
     return trainer
 
 
