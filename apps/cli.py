@@ -41,6 +41,7 @@ def cli() -> None:
 @click.option(
     "--time-limit", type=click.FloatRange(min=0), default=0.0, help="Stop after so many minutes; 0 for never."
 )
+@click.option("--profile", is_flag=True, help="At the end, say where the time and memory of a step went.")
 @json_option
 @click.pass_context
 def train(
@@ -49,6 +50,7 @@ def train(
     out: Path | None,
     resume_from: Path | None,
     time_limit: float,
+    profile: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -64,12 +66,14 @@ def train(
             raise click.UsageError("--out and --resume name two folders: --resume DIR goes on in DIR")
         options.check_agreement(context, resume_from, given)
         command = shlex.join(["minicnn", "train", "--config", str(resume_from / "config.toml")])
-        summary = training.resume(resume_from, device=device, time_limit=time_limit, command=command)
+        summary = training.resume(resume_from, device=device, time_limit=time_limit, command=command, profile=profile)
     else:
         config = options.run_config(given)
         folder = out or options.next_run_folder()
         click.echo(f"training {config.recipe.layers} layers on {config.data}: {folder}", err=True)
-        summary = training.start(config, folder, device=device, time_limit=time_limit, command=_command())
+        summary = training.start(
+            config, folder, device=device, time_limit=time_limit, command=_command(), profile=profile
+        )
     _print(summary, as_json, _describe_run)
     if summary["ended"] != "finished":
         click.echo(f"minicnn: {summary['ended']}: minicnn train --resume {summary['run']} goes on", err=True)
@@ -122,6 +126,17 @@ def study(out: Path, seeds: int, as_json: bool, **given: Any) -> None:
         config, layers, seeds_used, out, device=device, on_run=lambda path: click.echo(f"training: {path}", err=True)
     )
     _print({"rows": rows}, as_json, lambda _: f"{paper_tables.format_tables(rows)}\n\n{out}: csv, txt, json, png")
+
+
+@cli.command("export", short_help="Write a run's network as an ONNX file.")
+@click.argument("source", metavar="RUN|WEIGHTS", type=click.Path(path_type=Path))
+@click.option("--onnx", "target", metavar="FILE", type=click.Path(path_type=Path), required=True, help="What to write.")
+@json_option
+def export(source: Path, target: Path, as_json: bool) -> None:
+    """Write a run's best weights as ONNX, with labels and preprocessing, to run without minicnn."""
+    from minicnn.apps.export import export_onnx
+
+    _print(export_onnx(source, target), as_json, _describe_export)
 
 
 @cli.group("data")
@@ -181,6 +196,57 @@ def gradcheck(as_json: bool, **given: Any) -> None:
         _fail(f"{len(failed)} of {len(results)} gradients are wrong")
 
 
+@cli.command(short_help="What is on this machine, and what is wrong.")
+@json_option
+def doctor(as_json: bool) -> None:
+    """Show versions, processor, kernels, cache, data and GPU, and a line with the fix for every problem."""
+    from minicnn.apps.doctor import examine, format_findings
+
+    _print(examine(), as_json, format_findings)
+
+
+@cli.group("bench")
+def bench_commands() -> None:
+    """Time minicnn beside others, and its kernels beside each other."""
+
+
+@bench_commands.command("train", short_help="Training, beside PyTorch.")
+@options.bench_options("torch")
+@json_option
+def bench_train(as_json: bool, **given: Any) -> None:
+    """Time training steps beside PyTorch's in its best mode, taking turns, each in a process of its own."""
+    from minicnn.apps.bench import race, train
+
+    document = train.bench_train(options.bench_settings(given, train.STEPS), _say)
+    _print(document, as_json, race.format_result)
+
+
+@bench_commands.command("infer", short_help="Inference, beside ONNX Runtime or PyTorch.")
+@options.bench_options("onnxruntime", "torch")
+@json_option
+def bench_infer(as_json: bool, **given: Any) -> None:
+    """Time batches from preprocessed images to logits beside a peer, taking turns, each in a process of its own."""
+    from minicnn.apps.bench import infer, race
+
+    steps = infer.default_steps(given["batch_size"])
+    document = infer.bench_infer(options.bench_settings(given, steps), _say)
+    _print(document, as_json, race.format_result)
+
+
+@bench_commands.command("kernels", short_help="Every rung of each ladder of kernels.")
+@click.argument("operations", metavar="[OP]...", nargs=-1)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads; all cores unless given.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="How often each rung runs.")
+@json_option
+def bench_kernels(operations: tuple[str, ...], threads: int | None, rounds: int, as_json: bool) -> None:
+    """Time every rung of the named operations, or of all, and its share of the machine's measured peak."""
+    from minicnn.apps.bench import kernels
+    from minicnn.apps.machine import cores
+
+    document = kernels.bench_kernels(operations, threads or cores(), rounds, _say)
+    _print(document, as_json, kernels.format_ladders)
+
+
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on stderr, exit code 1 (2 for wrong usage)."""
     # numbers that overflow end in a loss that is none, which training reports in a line of its own
@@ -213,6 +279,11 @@ def _fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
+def _say(line: str) -> None:
+    """Progress."""
+    click.echo(line, err=True)
+
+
 def _print(document: Any, as_json: bool, text: Callable[[Any], str]) -> None:
     click.echo(json.dumps(document, indent=2) if as_json else text(document))
 
@@ -232,6 +303,11 @@ def _describe_run(summary: dict[str, Any]) -> str:
         f"best validation accuracy {summary['val_accuracy']:.4f} (epoch {summary['best_epoch']})\n"
         f"report: {folder / 'report.html'}"
     )
+
+
+def _describe_export(written: dict[str, Any]) -> str:
+    size = f"{written['bytes'] / 1e6:.1f} MB"
+    return f"{written['onnx']}: {written['weights']} as ONNX (opset {written['opset']}), {size}"
 
 
 def _describe_data(info: dict[str, Any]) -> str:

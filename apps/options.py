@@ -1,8 +1,9 @@
 """The command line's shared options, and what is made of them."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -13,8 +14,12 @@ from minicnn.data import PROTOCOLS
 from minicnn.device import Device, resolve
 from minicnn.kernels import CHOICES, choose
 
+if TYPE_CHECKING:
+    from minicnn.apps.bench.job import Settings
+
 __all__ = ["PROTOCOLS", "SPLITS"]
 
+_USUAL_TILE = 6
 SPLITS = ("train", "val", "public", "private")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -100,6 +105,13 @@ def machine_options(command: Command) -> Command:
             help="Rung of every ladder of kernels.",
         ),
         click.option(
+            "--tile",
+            type=click.Choice(["2", "3", "6"]),
+            default=str(_USUAL_TILE),
+            show_default=True,
+            help="Largest tile of Winograd's convolution; 2 is the most exact and the slowest.",
+        ),
+        click.option(
             "--device",
             type=click.Choice(["auto", "cpu", "gpu"]),
             default="auto",
@@ -111,12 +123,58 @@ def machine_options(command: Command) -> Command:
     return command
 
 
+def bench_options(*peers: str) -> Callable[[Command], Command]:
+    """Options of a benchmark against others; the first of `peers` is the usual one."""
+    several, depth = click.IntRange(min=1), click.IntRange(models.DEPTHS[0], models.DEPTHS[-1])
+    given = (
+        click.option(
+            "--preset",
+            type=click.Choice(models.PRESETS),
+            default="bench",
+            show_default=True,
+            help="Network and optimizer.",
+        ),
+        click.option("--layers", type=depth, default=4, show_default=True, help="Convolutional layers."),
+        click.option("--batch-size", type=several, default=128, show_default=True, help="Images a step."),
+        click.option("--threads", type=several, show_default="all cores", help="Threads of either side."),
+        click.option("--against", type=click.Choice(peers), default=peers[0], show_default=True, help="The peer."),
+        click.option("--rounds", type=several, default=7, show_default=True, help="Turns that each side takes."),
+        click.option("--steps", type=several, show_default="by the batch size", help="Timed steps a turn."),
+        click.option(
+            "--peer-python",
+            metavar="PATH",
+            default=sys.executable,
+            show_default="this one",
+            help="The Python that has the peer.",
+        ),
+    )
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(given):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def bench_settings(given: dict[str, Any], default_steps: int) -> "Settings":
+    """What a benchmark was asked for, with what was left out."""
+    from minicnn.apps.bench.job import Settings
+    from minicnn.apps.machine import cores
+
+    return Settings(**{**given, "threads": given["threads"] or cores(), "steps": given["steps"] or default_steps})
+
+
 def use_machine(given: dict[str, Any]) -> Device:
     """Take the machine options out of `given` and put them in force; returns the device."""
     from minicnn.kernels import parallel
 
     device = resolve(given.pop("device"))
     choose(given.pop("kernels"))
+    if (tile := int(given.pop("tile"))) != _USUAL_TILE:
+        from minicnn.kernels._cpu.plan import set_largest_tile  # which takes a while: it needs Numba's compiler
+
+        set_largest_tile(tile)
     parallel.set_threads(given.pop("threads"))
     return device
 

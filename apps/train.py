@@ -1,9 +1,10 @@
 """Training as a program: a run folder, checkpoints, a progress bar, a clean end, a report."""
 
 import signal
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -11,6 +12,7 @@ from typing import Any
 
 from minicnn import checkpoint, data, inference, training
 from minicnn.apps import metrics, plots, report
+from minicnn.apps.profile import Profile, format_profile
 from minicnn.apps.progress import TrainingBar
 from minicnn.apps.run_folder import RunConfig, RunFolder
 from minicnn.data.dataset import Dataset
@@ -23,21 +25,30 @@ CHECKPOINT_SECONDS = 60.0
 
 
 def start(
-    config: RunConfig, out: str | Path, *, device: Device = "cpu", time_limit: float = 0.0, command: str = ""
+    config: RunConfig,
+    out: str | Path,
+    *,
+    device: Device = "cpu",
+    time_limit: float = 0.0,
+    command: str = "",
+    profile: bool = False,
 ) -> dict[str, Any]:
     """Train a new run in the folder `out`; returns its summary (see `_summary`).
 
-    `time_limit` is in minutes, 0 for none. Raises UserError where the data or the folder does not do.
+    `time_limit` is in minutes, 0 for none; `profile` prints on stderr where the time of a step went. Raises UserError
+    where the data or the folder does not do.
     """
     dataset = load_data(config)
     folder = RunFolder(out)
     folder.create(config)
     run = _Run(folder, config, dataset, device, command)
     run.checkpoint()
-    return run.train(time_limit)
+    return run.train(time_limit, profile)
 
 
-def resume(out: str | Path, *, device: Device = "cpu", time_limit: float = 0.0, command: str = "") -> dict[str, Any]:
+def resume(
+    out: str | Path, *, device: Device = "cpu", time_limit: float = 0.0, command: str = "", profile: bool = False
+) -> dict[str, Any]:
     """Go on with the run in `out` from its last checkpoint; a run that has ended gives its summary again."""
     folder = RunFolder(out)
     config = folder.config()
@@ -50,7 +61,7 @@ def resume(out: str | Path, *, device: Device = "cpu", time_limit: float = 0.0, 
         run.restore()
     else:
         run.checkpoint()
-    return run.train(time_limit)
+    return run.train(time_limit, profile)
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -74,12 +85,16 @@ class _Run:
         self.saved_at = time.monotonic()
         self.ended = "finished"
 
-    def train(self, time_limit: float) -> dict[str, Any]:
+    def train(self, time_limit: float, profile: bool) -> dict[str, Any]:
         """Train to the end, or until interrupted or out of time; then write what is to be seen."""
         deadline = time.monotonic() + 60 * time_limit if time_limit else float("inf")
-        with self._interruptible(), TrainingBar(self.trainer) as bar:
+        watch = Profile(self.trainer) if profile else None
+        watching = nullcontext() if watch is None else watch.watching()
+        with self._interruptible(), TrainingBar(self.trainer) as bar, watching:
 
             def on_step() -> None:
+                if watch is not None:
+                    watch.step()
                 bar.step()
                 if time.monotonic() > deadline:
                     self._stop("time limit")
@@ -94,6 +109,8 @@ class _Run:
                 self.checkpoint()
 
             self.trainer.fit(on_step, on_epoch)
+        if watch is not None:
+            print(format_profile(watch), file=sys.stderr)
         self.checkpoint()
         summary = self._summary()
         if self.trainer.history:

@@ -16,7 +16,12 @@ CACHE_BYTES = 1 << 20
 
 def array_module(array: Array) -> ModuleType:
     """NumPy or CuPy, whichever made `array` (the field calls it `xp`)."""
-    return np if isinstance(array, np.ndarray | np.generic) else sys.modules["cupy"]
+    return np if is_numpy(array) else sys.modules["cupy"]
+
+
+def is_numpy(array: Array) -> bool:
+    """Whether `array` lives on the CPU."""
+    return isinstance(array, np.ndarray | np.generic)
 
 
 def rows_of(*arrays: Array) -> tuple[list[Array], Iterator[slice]]:

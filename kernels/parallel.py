@@ -1,25 +1,27 @@
-"""How the array-code kernels use several cores: each thread takes a piece of the batch at a time.
+"""How kernels use several cores: the caller's thread and some helpers each take a piece of the batch at a time.
 
-NumPy runs most operations on one core, and lets other Python threads run meanwhile. So a kernel hands its batch out
-in pieces that fit a core's cache; every thread does all steps on its piece. BLAS is held to one thread then, because
-its own threads would fight with ours. Pieces do not depend on the number of threads and their results are added in
-order: any number of threads gives the same bits.
+NumPy and compiled kernels let other Python threads run meanwhile. So a kernel hands its batch out in pieces that fit a
+core's cache; every thread does all steps on its piece. BLAS is held to one thread then, because its own threads would
+fight with ours. Pieces do not depend on the number of threads and their results are added in order: any number of
+threads gives the same bits.
 """
 
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TypeVar
 
-import numpy as np
-
-from minicnn.kernels.arrays import Array, pieces
+from minicnn.kernels.arrays import Array, is_numpy, pieces
 
 Result = TypeVar("Result")
+Work = Callable[[int, int, int], None]
+
+_RANGES = 4
+"""Ranges a thread that work is cut into: enough to even out, few enough to cost little."""
 
 _threads = 1
-_pool: ThreadPoolExecutor | None = None
+_waiting: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 _here = threading.local()
 
 
@@ -34,34 +36,78 @@ def set_threads(count: int | None = None) -> int:
     number = _available() if count is None else count
     if number < 1:
         raise ValueError(f"threads: expected at least 1, got {number}")
-    before = _pool
+    for _ in range(_threads - 1):
+        _waiting.put(None)
     _start(number)
-    if before is not None:
-        before.shutdown()
     threadpool_limits(1, user_api="blas")
     return number
+
+
+def threads() -> int:
+    """How many threads kernels use."""
+    return _threads
 
 
 def each_piece(work: Callable[[slice], Result], batch: Array, bytes_each: int, least: int = 0) -> Iterator[Result]:
     """Call `work` for slices that cover `batch`, in several threads, and give the results in order.
 
     Slices hold items of `bytes_each` bytes up to the size of the cache, or up to `least` bytes if that is more. A
-    GPU's array is one piece. Where `work` calls this again, the inner call stays in its thread: a thread that waited
-    for the others would be one less to do the work, until all of them wait.
+    GPU's array is one piece. Where `work` calls this again, the inner call stays in its thread.
     """
-    if not isinstance(batch, np.ndarray):
+    if not is_numpy(batch):
         return iter([work(slice(0, len(batch)))])
     slices = list(pieces(len(batch), bytes_each, least))
-    pool = _pool
-    if pool is None or len(slices) == 1 or getattr(_here, "is_ours", False):
-        return map(work, slices)
-    return pool.map(work, slices)
+    results: dict[int, Result] = {}
+
+    def do(first: int, last: int, slot: int) -> None:
+        results[first] = work(slices[first])
+
+    share(len(slices), do, step=1)
+    return (results.pop(number) for number in range(len(slices)))
 
 
 def run_pieces(work: Callable[[slice], None], batch: Array, bytes_each: int) -> None:
     """Call `work`, which gives nothing back, for slices that cover `batch`."""
     for _ in each_piece(work, batch, bytes_each):
         pass
+
+
+def share(count: int, work: Work, step: int = 0) -> None:
+    """Call `work(first, last, slot)` for ranges that cover `count` items, in several threads at once.
+
+    Who is done first takes the next range, of `step` items (by default a few ranges a thread). `slot`, below
+    `threads()`, is the thread's own, for scratch memory. An item's result must not depend on the range it comes in.
+    After an exception no new range is begun. Where `work` calls this again, the inner call stays in its thread.
+    """
+    step = step or -(-count // (_threads * _RANGES)) or 1
+    if _threads == 1 or count <= step or getattr(_here, "busy", False):
+        for first in range(0, count, step):
+            work(first, min(first + step, count), 0)
+        return
+    starts = iter(range(0, count, step))  # what is left, for all threads: `next` is atomic
+    reports: SimpleQueue[tuple[int, BaseException | None]] = SimpleQueue()
+
+    def take(slot: int) -> tuple[int, BaseException | None]:
+        taken, _here.busy = 0, True
+        try:
+            for first in starts:
+                taken += 1
+                work(first, min(first + step, count), slot)
+        except BaseException as error:
+            return taken + sum(1 for _ in starts), error
+        finally:
+            _here.busy = False
+        return taken, None
+
+    for slot in range(1, _threads):
+        _waiting.put(lambda slot=slot: reports.put(take(slot)))  # type: ignore[misc]
+    done, failure = take(0)
+    # A helper that comes late finds nothing left: there is no waiting for it.
+    while done < -(-count // step):
+        taken, error = reports.get()
+        done, failure = done + taken, failure or error
+    if failure is not None:
+        raise failure
 
 
 def add_up(parts: Iterator[Array]) -> Array:
@@ -73,20 +119,19 @@ def add_up(parts: Iterator[Array]) -> Array:
 
 
 def _start(number: int) -> None:
-    global _threads, _pool
-    _threads = number
-    _pool = (
-        ThreadPoolExecutor(number, thread_name_prefix="minicnn-kernel", initializer=_mark_thread)
-        if number > 1
-        else None
-    )
+    global _threads, _waiting
+    _threads, _waiting = number, SimpleQueue()
+    for _ in range(number - 1):
+        threading.Thread(target=_help, args=(_waiting,), name="minicnn-kernel", daemon=True).start()
 
 
-def _mark_thread() -> None:
-    _here.is_ours = True
+def _help(waiting: "SimpleQueue[Callable[[], None] | None]") -> None:
+    while (task := waiting.get()) is not None:
+        task()
+        del task  # or it would keep its arrays alive until the next one
 
 
-# A child process is born with this module's pool but none of its threads: it would wait for them for ever.
+# A child process is born with none of the threads that its parent started.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _start(_threads))
 

@@ -1,12 +1,14 @@
 """From images to probabilities: the one way that training, evaluation and programs ask a network."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minicnn.data.preprocessing import Preprocessing
 from minicnn.function import no_grad
+from minicnn.kernels.frozen import frozen_weights
 from minicnn.nn.module import Module
 from minicnn.tensor import Tensor
 
@@ -17,9 +19,20 @@ _SHIFTS = ((0, 0), (-3, -3), (-3, 3), (3, -3), (3, 3))
 """Test-time crops: the image, and the image moved towards each corner (rows, columns, in pixels)."""
 
 
+@contextmanager
+def frozen(model: Module) -> Iterator[None]:
+    """Ask `model` inside this block, whose weights must not change meanwhile: evaluation mode, no graph.
+
+    What kernels derive from weights (folded batch normalization, transforms) is made once for all batches.
+    """
+    with no_grad(), model.evaluating(), frozen_weights():
+        yield
+
+
 def logits(model: Module, images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Logits (N, classes) of `images` (N, 48, 48), on the model's device and in evaluation mode."""
-    return np.concatenate([_forward(model, batch) for batch in _batches(images, preprocessing)])
+    with frozen(model):
+        return np.concatenate([_forward(model, batch) for batch in _batches(images, preprocessing)])
 
 
 def probabilities(
@@ -30,9 +43,10 @@ def probabilities(
     With `tta` (test-time augmentation) the mean over ten views: the image and four shifts of it, each also mirrored.
     """
     parts = []
-    for batch in _batches(images, preprocessing):
-        views = list(_views(batch)) if tta else [batch]
-        parts.append(np.mean([_softmax(_forward(model, view)) for view in views], axis=0, dtype=np.float32))
+    with frozen(model):
+        for batch in _batches(images, preprocessing):
+            views = list(_views(batch)) if tta else [batch]
+            parts.append(np.mean([_softmax(_forward(model, view)) for view in views], axis=0, dtype=np.float32))
     return np.concatenate(parts)
 
 
@@ -43,8 +57,7 @@ def _batches(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Iterato
 
 def _forward(model: Module, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     device = next(model.parameters()).device
-    with no_grad(), model.evaluating():
-        output: NDArray[np.float32] = model(Tensor(batch).to(device)).numpy()
+    output: NDArray[np.float32] = model(Tensor(batch).to(device)).numpy()
     return output
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from minicnn import kernels
 from minicnn.device import Array, array_module
+from minicnn.kernels.arrays import bytes_each
+from minicnn.kernels.parallel import each_piece, run_pieces
 from minicnn.nn.module import Module
 from minicnn.tensor import Tensor
 
@@ -132,7 +134,7 @@ class SGD(Optimizer):
 
     def update(self, parameter: Array, grad: Array, state: dict[str, Array], weight_decay: float) -> None:
         """By the kernel in force."""
-        kernels.get("sgd").step(
+        kernels.get("sgd", parameter).step(
             parameter, grad, state["velocity"], self.lr, self.momentum, self.nesterov, weight_decay, self.decoupled
         )
 
@@ -165,7 +167,7 @@ class Adam(Optimizer):
 
     def update(self, parameter: Array, grad: Array, state: dict[str, Array], weight_decay: float) -> None:
         """By the kernel in force."""
-        kernels.get("adam").step(
+        kernels.get("adam", parameter).step(
             parameter,
             grad,
             state["first"],
@@ -236,7 +238,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     Source: R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks", 2013.
     """
     grads = [parameter.grad for parameter in params if parameter.grad is not None]
-    norm = math.sqrt(sum(float((grad.astype("float64", copy=False) ** 2).sum()) for grad in grads))
+    norm = math.sqrt(sum(_sum_of_squares(grad) for grad in grads))
     if norm > max_norm:
         for grad in grads:
             grad *= max_norm / (norm + 1e-6)
@@ -268,8 +270,7 @@ class EMA:
         self.count += 1
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
         for name, array in self.model.state_dict().items():
-            average = self.average[name]
-            average += (1 - decay) * (array - average)
+            _move_towards(self.average[name], array, 1 - decay)
 
     def load_state_dict(self, average: dict[str, Array], count: int) -> None:
         """Go on from averages that were saved after `count` updates; raises ValueError where they do not fit."""
@@ -288,6 +289,29 @@ class EMA:
             yield
         finally:
             self.model.load_state_dict(own)
+
+
+def _sum_of_squares(array: Array) -> float:
+    """In float64, where squares of large float32 numbers do not overflow."""
+    rows = array_module(array).atleast_1d(array)
+
+    def part(piece: slice) -> float:
+        numbers = rows[piece].astype("float64").reshape(-1)
+        return float(numbers @ numbers)
+
+    return sum(each_piece(part, rows, 3 * bytes_each(rows)))
+
+
+def _move_towards(average: Array, array: Array, share: float) -> None:
+    """Move `average` in place, piece by piece: the temporary arrays then stay in the cache."""
+    xp = array_module(average)
+    rows, targets = xp.atleast_1d(average), xp.atleast_1d(array)
+
+    def move(piece: slice) -> None:
+        part = rows[piece]
+        part += share * (targets[piece] - part)
+
+    run_pieces(move, rows, 4 * bytes_each(rows))
 
 
 def _check(name: str, value: float) -> None:

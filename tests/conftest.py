@@ -1,6 +1,8 @@
 """What all tests share: the device, the dtype, fixed random numbers, and comparison with the reference kernels."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stderr
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -8,7 +10,8 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import Tensor, kernels
+from minicnn import Tensor, inference, kernels, models, optim
+from minicnn import functional as F
 from minicnn.device import module_for, to_numpy
 from minicnn.errors import DeviceError
 from minicnn.kernels import arrays, parallel
@@ -20,6 +23,19 @@ Arrays = list[Any]
 def one_thread() -> None:
     """BLAS's threads wait by spinning: on a busy machine tiny products took eight times as long with two."""
     parallel.set_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_kernels(one_thread: None) -> None:
+    """Compile the CPU kernels before a test looks at stderr, where a program says that it does."""
+    model = models.build(2)
+    with redirect_stderr(io.StringIO()):
+        for make in (optim.SGD, optim.AdamW):
+            loss = F.cross_entropy(model(Tensor(np.zeros((2, 1, 48, 48), np.float32))), np.zeros(2, np.int64))
+            loss.backward()
+            make(model.parameters(), 1e-3).step()
+        with inference.frozen(model):
+            model(Tensor(np.zeros((1, 1, 48, 48), np.float32)))
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +101,7 @@ def use_rung(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
 
     def use(operation: str, rung: str) -> None:
         module = import_module(f"minicnn.kernels.{operation}.{rung}")
-        monkeypatch.setattr(kernels, "get", lambda name: module if name == operation else get(name))
+        monkeypatch.setattr(kernels, "get", lambda name, array=None: module if name == operation else get(name, array))
 
     return use
 
@@ -119,6 +135,23 @@ def agrees_with_reference(
                 np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * np.abs(want).max())
 
     return check
+
+
+@pytest.fixture
+def any_number_of_threads() -> Iterator[Callable[[Callable[[], Iterable[Any]]], None]]:
+    """`any_number_of_threads(compute)`: the arrays that `compute` gives are the same, bit for bit, with 1, 2 and 3."""
+
+    def check(compute: Callable[[], Iterable[Any]]) -> None:
+        expected = None
+        for threads in (1, 2, 3):
+            parallel.set_threads(threads)
+            found = [array.copy() for array in compute()]
+            expected = expected or found
+            for got, want in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(got, want)
+
+    yield check
+    parallel.set_threads(1)
 
 
 @pytest.fixture

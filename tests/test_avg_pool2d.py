@@ -56,6 +56,38 @@ def test_any_memory_layout_gives_the_same(random):
     np.testing.assert_array_equal(got.numpy(), F.avg_pool2d(Tensor(x), 3, 2, 1).numpy())
 
 
+def test_an_empty_batch_stays_empty(dtype):
+    x = Tensor(np.zeros((0, 2, 4, 4), dtype), requires_grad=True)
+    y = F.avg_pool2d(x, 2)
+    y.backward(np.zeros(y.shape, dtype))
+    assert (y.shape, x.grad.shape) == ((0, 2, 2, 2), x.shape)
+
+
+def test_images_with_channels_last_in_memory_give_the_same(random):
+    x = random.normal(size=(2, 5, 6, 20)).astype("float32").transpose(0, 3, 1, 2)
+    found = []
+    for values in (x, np.ascontiguousarray(x)):
+        inputs = Tensor(values, requires_grad=True)
+        y = F.avg_pool2d(inputs, 3, 2, 1)
+        y.backward(np.arange(y.size, dtype="float32").reshape(y.shape))
+        found.append((y.data, inputs.grad))
+        assert y.data.transpose(0, 2, 3, 1).flags.c_contiguous
+    for got, expected in zip(*found, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_any_number_of_threads_gives_the_same(any_number_of_threads, random):
+    x = random.normal(size=(9, 3, 7, 6)).astype("float32")
+
+    def both_ways():
+        inputs = Tensor(x, requires_grad=True)
+        y = F.avg_pool2d(inputs, 3, 1, 1)
+        y.sum().backward()
+        return y.data, inputs.grad
+
+    any_number_of_threads(both_ways)
+
+
 @pytest.mark.parametrize("rung", LADDERS["avg_pool2d"][1:])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("shape", [(1, 1, 5, 5), (3, 2, 7, 6)])

@@ -56,8 +56,9 @@ def test_images_are_normalized_over_batch_and_pixels(tensor, device, dtype, rand
     np.testing.assert_allclose(y.var((0, 2, 3)), 1, rtol=1e-5)
 
 
-def test_a_mean_far_from_zero_costs_no_digits():
-    x = (1000 + np.random.default_rng(0).normal(size=(256, 1))).astype("float32")
+@pytest.mark.parametrize("shape", [(256, 1), (16, 1, 16)])
+def test_a_mean_far_from_zero_costs_no_digits(shape):
+    x = (1000 + np.random.default_rng(0).normal(size=shape)).astype("float32")
     one, zero = Tensor(np.ones(1, "float32")), Tensor(np.zeros(1, "float32"))
     y = F.batch_norm(Tensor(x), np.zeros(1, "float32"), np.ones(1, "float32"), one, zero, training=True)
     expected = (x - x.mean(dtype="float64")) / x.std(dtype="float64")
@@ -85,6 +86,32 @@ def test_any_memory_layout_gives_the_same(random):
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
+def training_both_ways(x):
+    """Output, running statistics and gradients."""
+    channels, grad = x.shape[1], np.random.default_rng(1).normal(size=x.shape).astype(x.dtype)
+    inputs, weight, bias = (Tensor(a, requires_grad=True) for a in (x, *np.ones((2, channels), x.dtype)))
+    mean, var = np.zeros(channels, x.dtype), np.ones(channels, x.dtype)
+    y = F.batch_norm(inputs, mean, var, weight, bias, training=True)
+    y.backward(grad)
+    return y.data, mean, var, inputs.grad, weight.grad, bias.grad
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 6, 20), (2, 100, 100, 4), (5, 1, 1, 7)], ids=str)
+def test_channels_last_in_memory_give_the_same_and_stay_last(random, shape):
+    x = random.normal(1, 2, shape).astype("float32").transpose(0, 3, 1, 2)
+    got, expected = training_both_ways(x), training_both_ways(np.ascontiguousarray(x))
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+    assert got[0].transpose(0, 2, 3, 1).flags.c_contiguous
+    assert expected[0].flags.c_contiguous
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_any_number_of_threads_gives_the_same(any_number_of_threads, random, last):
+    x = random.normal(1, 2, (9, 100, 100, 4) if last else (9, 4, 100, 100)).astype("float32")
+    any_number_of_threads(lambda: training_both_ways(x.transpose(0, 3, 1, 2) if last else x))
+
+
 @pytest.mark.parametrize("rung", LADDERS["batch_norm"][1:])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(5, 3), (1, 2, 7), (3, 2, 5, 3), (1, 1, 2, 2)])
@@ -100,12 +127,13 @@ def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, run
 
 
 @pytest.mark.parametrize("rung", LADDERS["batch_norm"])
-def test_running_statistics_are_the_same_on_every_rung(use_rung, random, rung):
+def test_running_statistics_are_the_same_on_every_rung(use_rung, random, rung, dtype):
     use_rung("batch_norm", rung)
-    x, mean, var = random.normal(2, 3, (4, 2, 5)), np.zeros(2), np.ones(2)
-    F.batch_norm(Tensor(x), mean, var, Tensor(np.ones(2)), Tensor(np.zeros(2)), training=True)
-    np.testing.assert_allclose(mean, 0.1 * x.mean((0, 2)), rtol=1e-10)
-    np.testing.assert_allclose(var, 0.9 + 0.1 * x.var((0, 2), ddof=1), rtol=1e-10)
+    x, one, zero = random.normal(2, 3, (4, 2, 5)).astype(dtype), np.ones(2, dtype), np.zeros(2, dtype)
+    mean, var, rtol = zero.copy(), one.copy(), {"float32": 1e-6, "float64": 1e-10}[dtype]
+    F.batch_norm(Tensor(x), mean, var, Tensor(one), Tensor(zero), training=True)
+    np.testing.assert_allclose(mean, 0.1 * x.mean((0, 2)), rtol=rtol)
+    np.testing.assert_allclose(var, 0.9 + 0.1 * x.var((0, 2), ddof=1), rtol=rtol)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +161,9 @@ def test_a_vector_that_has_not_a_value_a_channel_is_refused(name):
 
 
 @pytest.mark.parametrize("rung", LADDERS["batch_norm"])
-def test_evaluation_takes_an_empty_batch_both_ways(use_rung, rung):
+def test_evaluation_takes_an_empty_batch_both_ways(use_rung, rung, dtype):
     use_rung("batch_norm", rung)
-    weight = Tensor(np.ones(2), requires_grad=True)
-    y = F.batch_norm(Tensor(np.zeros((0, 2, 3))), np.zeros(2), np.ones(2), weight, Tensor(np.zeros(2)))
-    y.backward(np.zeros((0, 2, 3)))
+    one, zero, empty = np.ones(2, dtype), np.zeros(2, dtype), np.zeros((0, 2, 3), dtype)
+    weight = Tensor(one, requires_grad=True)
+    F.batch_norm(Tensor(empty), zero, one, weight, Tensor(zero)).backward(empty)
     np.testing.assert_array_equal(weight.grad, [0, 0])

@@ -16,7 +16,10 @@ from minicnn.kernels import parallel
 from minicnn.recipes import Recipe
 from tests.programs import Result, command, environment, in_process_of_its_own, minicnn
 
-COMMANDS = ("train", "eval", "study", "data", "data import", "data info", "data export", "gradcheck")
+COMMANDS = (
+    *("train", "eval", "study", "export", "data", "data import", "data info", "data export", "gradcheck"),
+    *("bench", "bench train", "bench infer", "bench kernels", "doctor"),
+)
 SUMMARY = {
     "run": "runs/train-1",
     "layers": 4,
@@ -75,7 +78,7 @@ def test_every_command_explains_itself(name: str, option: str) -> None:
 def test_help_names_every_command_with_a_whole_line() -> None:
     result = minicnn("--help")
     assert result.code == 0
-    for name in ("train", "eval", "study", "data", "gradcheck"):
+    for name in ("train", "eval", "study", "export", "data", "gradcheck", "bench", "doctor"):
         (line,) = (line for line in result.out.splitlines() if line.startswith(f"  {name} "))
         assert line.endswith(".")
         assert not line.endswith("...")

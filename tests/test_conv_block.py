@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minicnn import Tensor
+from minicnn import Tensor, kernels, no_grad
 from minicnn import functional as F
 from minicnn.device import module_for
 from minicnn.kernels import LADDERS
@@ -111,3 +111,68 @@ def test_a_scale_that_has_not_a_value_a_channel_is_refused():
     x, weight, ones = Tensor(np.ones((1, 2, 4, 4))), Tensor(np.ones((3, 2, 3, 3))), Tensor(np.ones(3))
     with pytest.raises(ValueError, match=r"expected gamma \(3,\), got \(1,\)"):
         F.conv_block(x, weight, np.zeros(3), np.ones(3), Tensor(np.ones(1)), ones)
+
+
+# What the CPU's fast paths are made for: Winograd's convolution, and images of one channel
+
+FAST_PATHS = [  # batch, channels, height, width, outputs, pool
+    (3, 32, 12, 12, 64, 2),
+    (2, 32, 7, 9, 32, 2),
+    (2, 64, 6, 6, 32, None),
+    (5, 1, 12, 14, 32, 2),
+    (3, 1, 6, 6, 7, 2),
+    (2, 1, 6, 6, 32, None),
+]
+
+
+def run_block(rung, dtype, case, *, training=True, gamma=None, offset=0.0, need_x=True):
+    batch, channels, height, width, outputs, pool = case
+    random = np.random.default_rng(0)
+    x = Tensor((random.normal(size=(batch, channels, height, width)) + offset).astype(dtype), requires_grad=need_x)
+    weight = random.normal(size=(outputs, channels, 3, 3)) / (3 * channels**0.5)
+    vectors = [random.normal(size=outputs) if gamma is None else np.full(outputs, gamma), random.normal(size=outputs)]
+    weight, scale, shift = (Tensor(array.astype(dtype), requires_grad=True) for array in (weight, *vectors))
+    mean, var = np.linspace(-1, 1, outputs).astype(dtype), np.linspace(0.5, 2, outputs).astype(dtype)
+    with kernels.using(rung):
+        y = F.conv_block(x, weight, mean, var, scale, shift, training, padding=1, pool=pool)
+        y.backward(np.random.default_rng(1).normal(size=y.shape).astype(dtype))
+        with no_grad():
+            evaluated = F.conv_block(x, weight, mean, var, scale, shift, False, padding=1, pool=pool)
+    grads = [t.grad for t in (x, weight, scale, shift) if t.requires_grad]
+    return [y.data, mean, var, evaluated.data, *grads]
+
+
+@pytest.mark.parametrize("case", FAST_PATHS, ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"training": False}, {"gamma": 0.0}, {"gamma": -2.0}, {"need_x": False}, {"offset": 30.0}],
+    ids=str,
+)
+def test_the_fast_paths_agree_with_array_code_in_float64(case, options):
+    found, expected = run_block("fast", "float32", case, **options), run_block("im2col", "float64", case, **options)
+    # the offset's share of each sum is lost to rounding, whatever the kernel
+    tolerance = 3e-3 if "offset" in options else 2e-5
+    for got, want in zip(found, expected, strict=True):
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * max(np.abs(want).max(), 1e-2))
+
+
+def test_consecutive_blocks_pass_channels_last_memory_on(random):
+    x = Tensor(random.normal(size=(2, 1, 16, 16)).astype("float32"))
+    one = F.conv_block(x, *block_arrays(random, 1, 32), training=True, padding=1, pool=2)
+    assert one.data.transpose(0, 2, 3, 1).flags.c_contiguous
+    two = F.conv_block(one, *block_arrays(random, 32, 32), training=True, padding=1)
+    assert two.shape == (2, 32, 8, 8)
+
+
+def test_an_input_in_either_memory_order_gives_the_same(random):
+    x, arrays = random.normal(size=(2, 32, 8, 8)).astype("float32"), block_arrays(random, 32, 32)
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    first, second = (F.conv_block(Tensor(array), *arrays, training=True, padding=1) for array in (x, last))
+    np.testing.assert_array_equal(first.data, second.data)
+
+
+def block_arrays(random, channels, outputs):
+    weight = Tensor((random.normal(size=(outputs, channels, 3, 3)) / 10).astype("float32"))
+    ones, zeros = np.ones(outputs, "float32"), np.zeros(outputs, "float32")
+    return weight, zeros.copy(), ones.copy(), Tensor(ones), Tensor(zeros)

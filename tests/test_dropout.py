@@ -35,8 +35,23 @@ def test_float32_and_float64_drop_the_same():
     kept = []
     for dtype in ("float32", "float64"):
         minicnn.manual_seed(0)
-        kept.append(F.dropout(Tensor(np.ones(100, dtype))).numpy() > 0)
+        kept.append(F.dropout(Tensor(np.ones(200_000, dtype))).numpy() > 0)
     np.testing.assert_array_equal(*kept)
+
+
+def test_elements_are_dropped_whatever_their_neighbors_and_other_calls_are():
+    first, second = (F.dropout(Tensor(np.ones(1 << 20, "float32"))).numpy() > 0 for _ in range(2))
+    assert abs((first == second).mean() - 0.5) < 0.0025  # five standard deviations
+    for distance in (*range(1, 33), 4608, 1 << 16):
+        assert abs((first[distance:] == first[:-distance]).mean() - 0.5) < 0.0025
+
+
+def test_what_is_dropped_does_not_depend_on_the_order_of_memory(dtype):
+    dropped = []
+    for x in (np.ones((3, 4, 5, 6), dtype), np.ones((3, 5, 6, 4), dtype).transpose(0, 3, 1, 2)):
+        minicnn.manual_seed(0)
+        dropped.append(F.dropout(Tensor(x)).numpy())
+    np.testing.assert_array_equal(*dropped)
 
 
 @pytest.mark.parametrize("options", [{"training": False}, {"p": 0.0}])
@@ -53,15 +68,30 @@ def test_p_1_drops_everything(tensor, gradients):
     assert not grad_x.any()
 
 
+def test_an_empty_array_stays_empty(dtype):
+    assert F.dropout(Tensor(np.zeros((0, 3), dtype))).shape == (0, 3)
+
+
 def test_dtype_is_kept(tensor, dtype):
     assert F.dropout(tensor(np.ones(10))).dtype == dtype
 
 
 @pytest.mark.parametrize("rung", LADDERS["dropout"][1:])
 @pytest.mark.parametrize("p", [0.1, 0.5, 1.0])
-@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 5, 1)])
+@pytest.mark.parametrize("shape", [(), (1,), (3, 5), (2, 3, 5, 1)])
 def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, rung, p, shape):
     agrees_with_reference("dropout", rung, lambda x: F.dropout(x, p), [random.normal(size=shape)])
+
+
+def test_any_number_of_threads_drops_the_same(any_number_of_threads):
+    def both_ways():
+        minicnn.manual_seed(0)
+        x = Tensor(np.ones(300_000, "float32"), requires_grad=True)
+        y = F.dropout(x, 0.2)
+        y.sum().backward()
+        return y.data, x.grad
+
+    any_number_of_threads(both_ways)
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.5])

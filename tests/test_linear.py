@@ -5,6 +5,7 @@ import pytest
 
 from minicnn import Tensor
 from minicnn import functional as F
+from minicnn.kernels import LADDERS, parallel
 
 X, WEIGHT, BIAS = [[1, 2], [3, 4]], [[1, 0], [0, 1], [1, 1]], [10, 20, 30]
 
@@ -53,3 +54,28 @@ def test_dtype_is_kept(tensor, dtype):
 def test_shapes_that_do_not_fit_are_refused(x, bias, message):
     with pytest.raises(ValueError, match=message):
         F.linear(Tensor(np.ones(x)), Tensor(np.ones((5, 2))), Tensor(np.ones(bias)))
+
+
+@pytest.mark.parametrize("rung", LADDERS["linear"][1:])
+@pytest.mark.parametrize("batch", [1, 3, 20])
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, rung, batch, bias):
+    arrays = [random.normal(size=(batch, 30)), random.normal(size=(7, 30)), random.normal(size=7)]
+    agrees_with_reference("linear", rung, F.linear, arrays if bias else arrays[:2])
+
+
+@pytest.mark.parametrize("batch", [1, 32])
+def test_a_product_cut_into_pieces_is_the_same_for_any_number_of_threads(random, batch):
+    x, weight = random.normal(size=(batch, 4608)).astype("float32"), random.normal(size=(1024, 4608)).astype("float32")
+    found = []
+    for threads in (1, 2, 3):
+        parallel.set_threads(threads)
+        inputs = Tensor(x, requires_grad=True), Tensor(weight, requires_grad=True)
+        y = F.linear(*inputs)
+        y.sum().backward()
+        found.append([y.data, *(t.grad for t in inputs)])
+    parallel.set_threads(1)
+    np.testing.assert_allclose(found[0][0], x @ weight.T, rtol=1e-4, atol=1e-3)
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one, same)

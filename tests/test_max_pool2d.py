@@ -34,15 +34,18 @@ def test_padding_is_never_the_maximum(tensor):
 
 
 @pytest.mark.parametrize("rung", LADDERS["max_pool2d"])
-def test_padding_gets_no_gradient_even_where_all_pixels_are_minus_infinity(rung, use_rung):
+def test_padding_gets_no_gradient_even_where_all_pixels_are_minus_infinity(rung, use_rung, dtype):
     use_rung("max_pool2d", rung)
-    x = Tensor(np.full((1, 1, 3, 3), -np.inf), requires_grad=True)
+    x = Tensor(np.full((1, 1, 3, 3), -np.inf, dtype), requires_grad=True)
     F.max_pool2d(x, 3, stride=2, padding=1).sum().backward()
     np.testing.assert_array_equal(x.grad, [[[[1, 1, 0], [1, 1, 0], [0, 0, 0]]]])
 
 
-def test_an_empty_batch_stays_empty():
-    assert F.max_pool2d(Tensor(np.zeros((0, 2, 4, 4))), 2).shape == (0, 2, 2, 2)
+def test_an_empty_batch_stays_empty(dtype):
+    x = Tensor(np.zeros((0, 2, 4, 4), dtype), requires_grad=True)
+    y = F.max_pool2d(x, 2)
+    y.backward(np.zeros(y.shape, dtype))
+    assert (y.shape, x.grad.shape) == ((0, 2, 2, 2), x.shape)
 
 
 def test_dilation_spreads_the_window(tensor):
@@ -56,26 +59,26 @@ def test_gradient_goes_to_the_maximum_and_overlapping_windows_add_up(tensor, gra
 
 
 @pytest.mark.parametrize("rung", LADDERS["max_pool2d"])
-def test_first_of_equal_pixels_gets_the_whole_gradient(rung, use_rung):
+def test_first_of_equal_pixels_gets_the_whole_gradient(rung, use_rung, dtype):
     use_rung("max_pool2d", rung)
-    x = Tensor(np.zeros((1, 1, 2, 4)), requires_grad=True)
+    x = Tensor(np.zeros((1, 1, 2, 4), dtype), requires_grad=True)
     F.max_pool2d(x, 2).sum().backward()
     np.testing.assert_array_equal(x.grad, [[[[1, 0, 1, 0], [0, 0, 0, 0]]]])
 
 
 @pytest.mark.parametrize("rung", LADDERS["max_pool2d"])
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
-def test_nan_beats_every_number_wherever_it_is(rung, place, use_rung):
+def test_nan_beats_every_number_wherever_it_is(rung, place, use_rung, dtype):
     use_rung("max_pool2d", rung)
-    image = np.array([3.0, np.inf, 2.0, 4.0])
+    image = np.array([3.0, np.inf, 2.0, 4.0], dtype)
     image[place] = np.nan
     assert np.isnan(F.max_pool2d(Tensor(image.reshape(1, 1, 2, 2)), 2).item())
 
 
 @pytest.mark.parametrize("rung", LADDERS["max_pool2d"])
-def test_a_window_may_have_more_elements_than_fit_16_bits(rung, use_rung):
+def test_a_window_may_have_more_elements_than_fit_16_bits(rung, use_rung, dtype):
     use_rung("max_pool2d", rung)
-    image = np.zeros((1, 1, 1, 40_000))
+    image = np.zeros((1, 1, 1, 40_000), dtype)
     image[..., 39_999] = 1
     x = Tensor(image, requires_grad=True)
     F.max_pool2d(x, (1, 40_000)).sum().backward()
@@ -93,6 +96,31 @@ def test_any_memory_layout_gives_the_same(random):
     x = random.normal(size=(2, 3, 6, 5))
     got = F.max_pool2d(Tensor(np.asfortranarray(x)), 3, 2, 1)
     np.testing.assert_array_equal(got.numpy(), F.max_pool2d(Tensor(x), 3, 2, 1).numpy())
+
+
+def test_images_with_channels_last_in_memory_give_the_same(random):
+    x = random.normal(size=(2, 5, 6, 20)).astype("float32").transpose(0, 3, 1, 2)
+    found = []
+    for values in (x, np.ascontiguousarray(x)):
+        inputs = Tensor(values, requires_grad=True)
+        y = F.max_pool2d(inputs, 3, 2, 1)
+        y.backward(np.arange(y.size, dtype="float32").reshape(y.shape))
+        found.append((y.data, inputs.grad))
+        assert y.data.transpose(0, 2, 3, 1).flags.c_contiguous
+    for got, expected in zip(*found, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_any_number_of_threads_gives_the_same(any_number_of_threads, random):
+    x = random.normal(size=(9, 3, 7, 6)).astype("float32")
+
+    def both_ways():
+        inputs = Tensor(x, requires_grad=True)
+        y = F.max_pool2d(inputs, 3, 1, 1)
+        y.sum().backward()
+        return y.data, inputs.grad
+
+    any_number_of_threads(both_ways)
 
 
 @pytest.mark.parametrize("rung", LADDERS["max_pool2d"][1:])

@@ -39,7 +39,7 @@ COUNTS_RUN = {
         "Concat": 12,
         "Conv": 6,
         "Div": 3,
-        "Dropout": 10,
+        "Dropout": 6,
         "Exp": 2,
         "Flatten": 9,
         "Gelu": 2,
@@ -102,6 +102,7 @@ COUNTS_NOT_OFFERED = {
     "labels that are no class": 9,
     "matrix products with a vector": 3,
     "padding that repeats the image": 3,
+    "random numbers of a dropout from outside": 4,
     "the mask of a dropout that drops nothing": 2,
     "the maximum of nothing": 1,
     "the place of the maximum as an output": 2,
@@ -139,4 +140,4 @@ def test_which_cases_are_run_and_which_are_not_is_known_exactly() -> None:
     print(f"{left_out.total()} cases not offered:", ", ".join(f"{why} {n}" for why, n in sorted(left_out.items())))
     assert ran == COUNTS_RUN
     assert left_out == COUNTS_NOT_OFFERED
-    assert (sum(counts.total() for counts in ran.values()), left_out.total()) == (265, 107)
+    assert (sum(counts.total() for counts in ran.values()), left_out.total()) == (261, 111)

@@ -124,10 +124,13 @@ every = pytest.mark.parametrize("make", ALL.values(), ids=ALL)
 @every
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 2e-5), (np.float64, 1e-12)])
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 4), (2, 3, 2, 2)], ids=str)
-def test_the_rungs_agree(make: Callable[..., Optimizer], shape: tuple[int, ...], dtype: type, rtol: float) -> None:
+@pytest.mark.parametrize("rung", ["im2col", "fast"])
+def test_the_rungs_agree(
+    make: Callable[..., Optimizer], shape: tuple[int, ...], dtype: type, rtol: float, rung: str
+) -> None:
     with kernels.using("reference"):
         expected = path(make, start(shape, dtype), gradients(shape, dtype))
-    with kernels.using("im2col"):
+    with kernels.using(rung):
         got = path(make, start(shape, dtype), gradients(shape, dtype))
     np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol)
     assert got[0].dtype == expected[0].dtype == dtype
@@ -143,14 +146,28 @@ def test_a_parameter_that_is_cut_into_pieces_moves_as_a_whole(
 
 
 @every
-def test_a_parameter_whose_memory_is_in_another_order_is_moved_too(make: Callable[..., Optimizer]) -> None:
-    transposed = nn.Parameter(start().T.copy().T)
-    assert not transposed.data.flags.c_contiguous
-    optimizer = make([transposed])
-    for grad in gradients():
-        transposed.grad = grad
+def test_any_number_of_threads_moves_a_large_parameter_to_the_same_place(
+    make: Callable[..., Optimizer], any_number_of_threads: Callable[..., None]
+) -> None:
+    shape, dtype = (300, 500), np.float32
+    any_number_of_threads(lambda: path(make, start(shape, dtype), gradients(shape, dtype)))
+
+
+@every
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("of_parameter", [False, True])
+def test_memory_in_another_order_changes_nothing(
+    make: Callable[..., Optimizer], dtype: type, of_parameter: bool
+) -> None:
+    first, grads = start(dtype=dtype), gradients(dtype=dtype)
+    parameter = nn.Parameter(np.asfortranarray(first) if of_parameter else first)
+    optimizer = make([parameter])
+    for grad in grads:
+        parameter.grad = np.asfortranarray(grad)
         optimizer.step()
-    np.testing.assert_array_equal(transposed.data, path(make, start(), gradients())[-1])
+    np.testing.assert_allclose(
+        parameter.data, path(make, start(dtype=dtype), grads)[-1], rtol=1e-6 if dtype == np.float32 else 0
+    )
 
 
 @every

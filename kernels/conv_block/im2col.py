@@ -42,7 +42,8 @@ def forward(
     windows: Windows,
     groups: int,
     pool: Windows | None,
-) -> tuple[Array, tuple[Array, Array], Saved]:
+    needs_grad: bool = True,
+) -> tuple[Array, tuple[Array, Array], Saved | None]:
     """max_pool2d(relu(batch_norm(conv2d(x)))) for `x` (N, C, H, W) and `weight` (O, C/groups, kH, kW)."""
     size = windows.output_size(*x.shape[2:])
     if running is None:
@@ -55,7 +56,7 @@ def forward(
         folded = weight * scale[:, None, None, None]
         y, choice = _finish(conv2d.forward(x, folded, beta - running[0] * scale, windows, groups), pool, None)
     saved = Saved(x, weight, gamma, statistics, eps, windows, groups, pool, size, convolved, y, choice)
-    return y, statistics, saved
+    return y, statistics, saved if needs_grad else None
 
 
 def backward(grad: Array, saved: Saved, need_x: bool = True) -> tuple[Array | None, Array, Array, Array]:

@@ -38,7 +38,8 @@ def forward(
     windows: Windows,
     groups: int,
     pool: Windows | None,
-) -> tuple[Array, tuple[Array, Array], Saved]:
+    needs_grad: bool = True,
+) -> tuple[Array, tuple[Array, Array], Saved | None]:
     """max_pool2d(relu(batch_norm(conv2d(x)))) for `x` (N, C, H, W) and `weight` (O, C/groups, kH, kW)."""
     convolved = conv2d.forward(x, weight, None, windows, groups)
     flat = convolved.reshape(*convolved.shape[:2], -1)
@@ -51,7 +52,7 @@ def forward(
     saved = Saved(
         x, weight, gamma, statistics, running is None, eps, windows, groups, pool, convolved, positive, choice
     )
-    return y, statistics, saved
+    return y, statistics, saved if needs_grad else None
 
 
 def backward(grad: Array, saved: Saved, need_x: bool = True) -> tuple[Array | None, Array, Array, Array]:

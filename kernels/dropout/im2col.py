@@ -1,15 +1,46 @@
-"""Dropout in array code. The caller draws the random numbers, so that all rungs drop the same."""
+"""Dropout in array code, piece by piece: the random numbers take many passes over their piece."""
 
-from minicnn.kernels.arrays import Array
+import math
+from types import ModuleType
 
-
-def forward(x: Array, uniform: Array, p: float) -> tuple[Array, Array]:
-    """Drop the elements of `x` whose `uniform` number in [0, 1) is below `p`: the output and what was kept."""
-    kept = uniform >= p
-    return backward(x, kept, p), kept
+from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.parallel import run_pieces
 
 
-def backward(grad: Array, kept: Array, p: float) -> Array:
-    """Pass the gradient through where the element was kept; p = 1 keeps nothing."""
-    scale = 0.0 if p == 1.0 else 1.0 / (1.0 - p)
-    return grad * kept * grad.dtype.type(scale)
+def forward(x: Array, seed: int, p: float) -> Array:
+    """Drop the elements of `x` whose uniform number is below `p`, and scale the others by 1 / (1 - p)."""
+    xp = array_module(x)
+    y = xp.array(x, order="C")  # a copy
+    scale, threshold, elements = y.dtype.type(0 if p == 1 else 1 / (1 - p)), math.ceil(p * 2**24), y.reshape(-1)
+
+    def drop(piece: slice) -> None:
+        part = elements[piece]
+        part *= scale
+        part[...] = xp.where(_bits(xp, seed, piece) < threshold, 0, part)
+
+    run_pieces(drop, elements, 2 * y.itemsize + 8)
+    return y
+
+
+def backward(grad: Array, seed: int, p: float) -> Array:
+    """The same elements, the same scale."""
+    return forward(grad, seed, p)
+
+
+def _bits(xp: ModuleType, seed: int, piece: slice) -> Array:
+    """24 random bits for each element of a piece."""
+    h = xp.arange(piece.start, piece.stop, dtype=xp.uint32)
+    h ^= xp.uint32(seed % (1 << 32))
+    _mix(h)
+    h += xp.uint32(seed >> 32)
+    _mix(h)
+    h >>= 8
+    return h
+
+
+def _mix(h: Array) -> None:
+    h ^= h >> 16
+    h *= 0x7FEB352D
+    h ^= h >> 15
+    h *= 0x846CA68B
+    h ^= h >> 16

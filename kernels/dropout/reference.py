@@ -1,24 +1,33 @@
-"""Dropout as loops: the definition. The caller draws the random numbers, so that all rungs drop the same."""
+"""Dropout as loops: the definition."""
+
+import math
 
 import numpy as np
 
 from minicnn.kernels.arrays import Array
 
 
-def forward(x: Array, uniform: Array, p: float) -> tuple[Array, Array]:
-    """Drop the elements of `x` whose `uniform` number in [0, 1) is below `p`: the output and what was kept."""
-    y, kept = np.zeros_like(x), np.zeros(x.shape, np.bool_)
-    for index in np.ndindex(*x.shape):
-        kept[index] = uniform[index] >= p
-        if kept[index]:
+def forward(x: Array, seed: int, p: float) -> Array:
+    """Drop the elements of `x` whose uniform number is below `p`, and divide the others by 1 - p."""
+    y = np.zeros_like(x)
+    for number, index in enumerate(np.ndindex(*x.shape)):
+        if _uniform(seed, number) >= p:
             y[index] = x[index] / (1 - p)
-    return y, kept
+    return y
 
 
-def backward(grad: Array, kept: Array, p: float) -> Array:
-    """Pass the gradient through where the element was kept."""
-    grad_x = np.zeros_like(grad)
-    for index in np.ndindex(*grad.shape):
-        if kept[index]:
-            grad_x[index] = grad[index] / (1 - p)
-    return grad_x
+def backward(grad: Array, seed: int, p: float) -> Array:
+    """The same elements, the same scale."""
+    return forward(grad, seed, p)
+
+
+def _uniform(seed: int, number: int) -> float:
+    """A number in [0, 1) for each element."""
+    low, high = seed % (1 << 32), seed >> 32
+    return math.ldexp(_mix((_mix(number ^ low) + high) % (1 << 32)) >> 8, -24)
+
+
+def _mix(h: int) -> int:
+    h = (h ^ h >> 16) * 0x7FEB352D % (1 << 32)
+    h = (h ^ h >> 15) * 0x846CA68B % (1 << 32)
+    return h ^ h >> 16

@@ -18,11 +18,11 @@ class AvgPool2d(Function):
     def forward(self, x: Array) -> Array:
         """The means."""
         self.save(size=x.shape[2:])
-        return kernels.get("avg_pool2d").forward(x, self.windows, self.count_include_pad)
+        return kernels.get("avg_pool2d", x).forward(x, self.windows, self.count_include_pad)
 
     def backward(self, grad: Array) -> Array:
         """Every pixel of a window gets an equal share; overlapping windows add up."""
-        return kernels.get("avg_pool2d").backward(grad, *self.saved.size, self.windows, self.count_include_pad)
+        return kernels.get("avg_pool2d", grad).backward(grad, *self.saved.size, self.windows, self.count_include_pad)
 
 
 def avg_pool2d(

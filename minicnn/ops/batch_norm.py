@@ -16,7 +16,7 @@ class BatchNorm(Function):
 
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
         """With the batch's own statistics in training, with `running` in evaluation."""
-        kernel, flat = kernels.get("batch_norm"), _flat(x)
+        kernel, flat = kernels.get("batch_norm", x), _flat(x)
         statistics = kernel.statistics(flat) if self.running is None else self.running
         self.save(x=x, weight=weight, statistics=statistics)
         self.statistics: tuple[Array, Array] = statistics
@@ -25,7 +25,7 @@ class BatchNorm(Function):
     def backward(self, grad: Array) -> tuple[Array, Array, Array]:
         """In training the statistics depend on the input too."""
         x = self.saved.x
-        grad_x, grad_weight, grad_bias = kernels.get("batch_norm").backward(
+        grad_x, grad_weight, grad_bias = kernels.get("batch_norm", grad).backward(
             _flat(grad), _flat(x), self.saved.weight, *self.saved.statistics, self.eps, self.running is None
         )
         return grad_x.reshape(x.shape), grad_weight, grad_bias

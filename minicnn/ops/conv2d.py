@@ -16,12 +16,12 @@ class Conv2d(Function):
     def forward(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """The convolution, by the kernel in force."""
         self.save(x=x, weight=weight)
-        return kernels.get("conv2d").forward(x, weight, bias, self.windows, self.groups)
+        return kernels.get("conv2d", x).forward(x, weight, bias, self.windows, self.groups)
 
     def backward(self, grad: Array) -> tuple[Array | None, Array, Array | None]:
         """Gradients of input, weight and bias, by the kernel in force."""
         need_x, _, need_bias = self.needs_grad
-        grad_x, grad_weight, grad_bias = kernels.get("conv2d").backward(
+        grad_x, grad_weight, grad_bias = kernels.get("conv2d", grad).backward(
             grad, self.saved.x, self.saved.weight, self.windows, self.groups, need_x
         )
         return grad_x, grad_weight, grad_bias if need_bias else None

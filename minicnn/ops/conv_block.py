@@ -24,9 +24,9 @@ class ConvBlock(Function):
 
     def forward(self, x: Array, weight: Array, gamma: Array, beta: Array) -> Array:
         """By the kernel in force, which also says what it wants to see again."""
-        self.kernel = kernels.get("conv_block")
+        self.kernel = kernels.get("conv_block", x)
         y, statistics, saved = self.kernel.forward(
-            x, weight, gamma, beta, self.running, self.eps, self.windows, self.groups, self.pool
+            x, weight, gamma, beta, self.running, self.eps, self.windows, self.groups, self.pool, any(self.needs_grad)
         )
         self.statistics: tuple[Array, Array] = statistics
         self.save(kernel=saved, weights_a_window=weight[0].size)

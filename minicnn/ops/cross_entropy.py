@@ -18,13 +18,13 @@ class CrossEntropy(Function):
 
     def forward(self, logits: Array) -> Array:
         """One loss a row (N,)."""
-        loss, probabilities = kernels.get("cross_entropy").forward(logits, self.target)
+        loss, probabilities = kernels.get("cross_entropy", logits).forward(logits, self.target)
         self.save(probabilities=probabilities)
         return loss
 
     def backward(self, grad: Array) -> Array:
         """Softmax minus target."""
-        return kernels.get("cross_entropy").backward(grad, self.saved.probabilities, self.target)
+        return kernels.get("cross_entropy", grad).backward(grad, self.saved.probabilities, self.target)
 
 
 class NLLLoss(Function):

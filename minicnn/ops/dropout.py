@@ -1,7 +1,7 @@
 """Dropout."""
 
 from minicnn import kernels, rng
-from minicnn.device import Array, array_module
+from minicnn.device import Array
 from minicnn.function import Function
 from minicnn.tensor import Tensor
 
@@ -13,15 +13,14 @@ class Dropout(Function):
         self.p = p
 
     def forward(self, x: Array) -> Array:
-        """Draw which elements stay."""
-        uniform = array_module(x).asarray(rng.generator().random(x.shape, dtype="float32"))
-        y, kept = kernels.get("dropout").forward(x, uniform, self.p)
-        self.save(kept=kept)
-        return y
+        """Draw a seed, which says what stays: the same on every device, whatever the kernel in force."""
+        seed = int(rng.generator().integers(1 << 64, dtype="uint64"))
+        self.save(seed=seed)
+        return kernels.get("dropout", x).forward(x, seed, self.p)
 
     def backward(self, grad: Array) -> Array:
         """The same elements, the same scale."""
-        return kernels.get("dropout").backward(grad, self.saved.kept, self.p)
+        return kernels.get("dropout", grad).backward(grad, self.saved.seed, self.p)
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:

@@ -1,5 +1,6 @@
 """The dense layer's operation: x @ weight.T + bias."""
 
+from minicnn import kernels
 from minicnn.device import Array
 from minicnn.function import Function
 from minicnn.tensor import Tensor
@@ -9,23 +10,17 @@ class Linear(Function):
     """y = x @ weight.T + bias."""
 
     def forward(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        """The weighted sums."""
+        """The weighted sums, by the kernel in force."""
         self.save(x=x, weight=weight)
-        y = x @ weight.T
-        if bias is not None:
-            y += bias
-        return y
+        y = kernels.get("linear", x).forward(_rows(x), weight, bias)
+        return y.reshape(*x.shape[:-1], len(weight))
 
     def backward(self, grad: Array) -> tuple[Array | None, Array, Array | None]:
-        """Grad @ weight, grad.T @ x and the sum of grad over the batch."""
+        """Gradients of input, weight and bias, by the kernel in force."""
         x, weight = self.saved.x, self.saved.weight
         need_x, _, need_bias = self.needs_grad
-        rows = grad.reshape(-1, grad.shape[-1])
-        return (
-            grad @ weight if need_x else None,
-            rows.T @ x.reshape(-1, x.shape[-1]),
-            rows.sum(axis=0) if need_bias else None,
-        )
+        grad_x, grad_weight, grad_bias = kernels.get("linear", grad).backward(_rows(grad), _rows(x), weight, need_x)
+        return None if grad_x is None else grad_x.reshape(x.shape), grad_weight, grad_bias if need_bias else None
 
     def multiply_adds(self, output: Array) -> int:
         """One for each element of the output and each input feature."""
@@ -44,3 +39,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(f"Linear({inputs}→{outputs}): expected bias ({outputs},), got {bias.shape}")
     return Linear()(x, weight, bias)
+
+
+def _rows(x: Array) -> Array:
+    """(..., features) as (N, features)."""
+    return x.reshape(-1, x.shape[-1])

@@ -16,13 +16,13 @@ class MaxPool2d(Function):
 
     def forward(self, x: Array) -> Array:
         """The maxima; which pixel each was is kept."""
-        y, choice = kernels.get("max_pool2d").forward(x, self.windows)
+        y, choice = kernels.get("max_pool2d", x).forward(x, self.windows)
         self.save(size=x.shape[2:], choice=choice)
         return y
 
     def backward(self, grad: Array) -> Array:
         """The gradient goes to the pixel that was chosen; overlapping windows add up."""
-        return kernels.get("max_pool2d").backward(grad, self.saved.choice, *self.saved.size, self.windows)
+        return kernels.get("max_pool2d", grad).backward(grad, self.saved.choice, *self.saved.size, self.windows)
 
 
 def max_pool2d(

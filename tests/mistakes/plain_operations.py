@@ -101,7 +101,7 @@ def uses_the_mean_slope(right, self, grad):
 
 @mistake("dropout: training", dropout.Dropout)
 def forgets_to_scale_up(right, self, grad):
-    return grad * self.saved.kept
+    return right(self, grad) * (1 - self.p)
 
 
 @mistake("dropout: training", dropout.Dropout)

@@ -1,0 +1,1 @@
+"""The dense layer, x @ weight.T + bias, and its gradients."""
