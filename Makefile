@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs figures notebooks gpu-report clean
 
 demo: $(VENV)/base
 	rm -rf runs/demo
@@ -18,7 +18,27 @@ test: $(VENV)/dev
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict minicnn kernels
+	$(BIN)/mypy --strict minicnn
+	@$(BIN)/python -m minicnn.apps.bench.gpu.freshness docs/benchmarks
+
+# The site, into build/docs; a warning, a link that leads nowhere or a name that is not there ends it
+docs: $(VENV)/docs
+	rm -rf build/docs
+	$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --builder html docs build/docs
+	@echo "the site is build/docs/index.html"
+
+# docs/images/*.svg, by the scripts in docs/figures, which run the engine
+figures: $(VENV)/dev
+	$(BIN)/python docs/figures
+
+# each tutorial as a Jupyter notebook
+notebooks: $(VENV)/dev
+	$(BIN)/python docs/notebooks.py
+
+# on a machine with an NVIDIA GPU: everything that needs one, in nine minutes
+gpu-report: $(VENV)/dev
+	$(BIN)/python -m pip install --quiet --editable '.[gpu]'
+	$(BIN)/minicnn bench gpu --report docs/benchmarks/$$(date +%F)-$$(hostname).json
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info
@@ -39,10 +59,21 @@ $(VENV)/base: $(VENV)/pip pyproject.toml
 $(VENV)/dev: $(VENV)/pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@$(call opencv)
+	@$(call compiler)
+	touch $@
+
+$(VENV)/docs: $(VENV)/pip pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@$(call opencv)
 	touch $@
 
 # OpenCV's wheel needs two Debian packages that a desktop has and a server may lack
 define opencv
 $(BIN)/python -c 'import cv2' 2>/dev/null || \
   { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq libgl1 libglib2.0-0; }
+endef
+
+# the tests run the GPU's kernels on the CPU: g++ compiles them for that
+define compiler
+command -v g++ >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq g++; }
 endef

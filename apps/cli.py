@@ -247,6 +247,24 @@ def bench_kernels(operations: tuple[str, ...], threads: int | None, rounds: int,
     _print(document, as_json, kernels.format_ladders)
 
 
+@bench_commands.command("gpu", short_help="Check and time everything on an NVIDIA GPU.")
+@click.option(
+    "--report",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="gpu-report.json",
+    show_default=True,
+    help="Where the report goes.",
+)
+@click.option("--minutes", type=click.FloatRange(min=0.5), default=9.0, show_default=True, help="How long at most.")
+@json_option
+def bench_gpu(file: Path, minutes: float, as_json: bool) -> None:
+    """Check every kernel on this GPU against float64, run the tests on it, and time it beside PyTorch."""
+    from minicnn.apps.bench.gpu import report
+
+    _print(report.bench_gpu(file, minutes, _say), as_json, report.format_report)
+
+
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on stderr, exit code 1 (2 for wrong usage)."""
     # numbers that overflow end in a loss that is none, which training reports in a line of its own

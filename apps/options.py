@@ -9,10 +9,11 @@ import click
 from click.core import ParameterSource
 
 from minicnn import models, recipes
+from minicnn.apps.bench.network import PRESETS as BENCH_PRESETS
 from minicnn.apps.run_folder import RunConfig, RunFolder, read_toml
 from minicnn.data import PROTOCOLS
 from minicnn.device import Device, resolve
-from minicnn.kernels import CHOICES, choose
+from minicnn.kernels import CHOICES, choose, precision
 
 if TYPE_CHECKING:
     from minicnn.apps.bench.job import Settings
@@ -41,6 +42,7 @@ _RECIPE: tuple[tuple[str, Any, str], ...] = (
     ("clip", float, "Largest norm of the gradients; 0 for any."),
     ("ema", float, "Decay of the averaged weights; 0 for none."),
     ("patience", int, "Stop after so many epochs without a better one; 0 for never."),
+    ("precision", click.Choice(precision.CHOICES), "How exactly a GPU multiplies; the CPU knows float32 alone."),
     ("equalize", bool, "Equalize the histogram of each image first."),
     ("crop", int, "Shift by up to so many pixels."),
     ("flip", bool, "Mirror every other image."),
@@ -129,7 +131,7 @@ def bench_options(*peers: str) -> Callable[[Command], Command]:
     given = (
         click.option(
             "--preset",
-            type=click.Choice(models.PRESETS),
+            type=click.Choice(BENCH_PRESETS),
             default="bench",
             show_default=True,
             help="Network and optimizer.",
@@ -137,6 +139,14 @@ def bench_options(*peers: str) -> Callable[[Command], Command]:
         click.option("--layers", type=depth, default=4, show_default=True, help="Convolutional layers."),
         click.option("--batch-size", type=several, default=128, show_default=True, help="Images a step."),
         click.option("--threads", type=several, show_default="all cores", help="Threads of either side."),
+        click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True, help="Where."),
+        click.option(
+            "--precision",
+            type=click.Choice(precision.CHOICES),
+            default="float32",
+            show_default=True,
+            help="Of either side's products on a GPU.",
+        ),
         click.option("--against", type=click.Choice(peers), default=peers[0], show_default=True, help="The peer."),
         click.option("--rounds", type=several, default=7, show_default=True, help="Turns that each side takes."),
         click.option("--steps", type=several, show_default="by the batch size", help="Timed steps a turn."),

@@ -11,6 +11,8 @@ from minicnn.apps.bench.peer_worker import peak_mb
 from minicnn.data.loader import Batch
 from minicnn.device import Array
 from minicnn.function import Function, op_hook
+from minicnn.kernels._gpu.driver import driver
+from minicnn.kernels._gpu.recording import recording
 from minicnn.training import Trainer
 
 Key = tuple[str, tuple[int, ...]]
@@ -60,6 +62,9 @@ class Profile:
             stack.enter_context(op_hook(self._operation))
             stack.enter_context(_wrapped(self.trainer.loader, "epoch", self._timed_epoch))
             stack.enter_context(_wrapped(self.trainer.optimizer, "step", self._timed_update))
+            if self.trainer.gpu_steps is not None:
+                stack.callback(setattr, self.trainer.gpu_steps, "replay", self.trainer.gpu_steps.replay)
+                self.trainer.gpu_steps.replay = False
             yield
 
     def step(self) -> None:
@@ -84,7 +89,7 @@ class Profile:
 
     def _operation(self, function: Function, phase: str, seconds: float, array: Array) -> None:
         """The hook: an operation gave `array`, or was given it as upstream gradient, which has the same shape."""
-        if self._started is None:
+        if self._started is None or recording():
             return
         key = (function.name, tuple(array.shape[1:]))
         if key not in self.rows:
@@ -101,8 +106,13 @@ class Profile:
 
     def _timed_update(self, update: Callable[[], None]) -> Callable[[], None]:
         def timed() -> None:
+            if recording():
+                update()
+                return
             started = time.perf_counter()
             update()
+            if self.trainer.gpu_steps is not None:
+                driver().synchronize()
             self.optimizer.calls += 1
             self.optimizer.forward += time.perf_counter() - started
             self.optimizer.fell += self._newly_fallen()
@@ -154,6 +164,12 @@ def format_profile(profile: Profile) -> str:
     ]
     if any(row.fell for row in rows.values()):
         lines.append("!: some calls have numbers that this rung does not cover, and fell to array code")
+    if (steps := profile.trainer.gpu_steps) is not None:
+        lines.append(
+            "without --profile, steps are recorded and replayed as one"
+            if steps.refused is None
+            else f"also without --profile, steps run as Python: they cannot be recorded ({steps.refused})"
+        )
     return "\n".join(lines)
 
 

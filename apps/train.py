@@ -16,7 +16,7 @@ from minicnn.apps.profile import Profile, format_profile
 from minicnn.apps.progress import TrainingBar
 from minicnn.apps.run_folder import RunConfig, RunFolder
 from minicnn.data.dataset import Dataset
-from minicnn.device import Device
+from minicnn.device import Device, check_precision
 from minicnn.errors import CheckpointError, DataError
 from minicnn.files import remove_leftovers
 
@@ -36,8 +36,9 @@ def start(
     """Train a new run in the folder `out`; returns its summary (see `_summary`).
 
     `time_limit` is in minutes, 0 for none; `profile` prints on stderr where the time of a step went. Raises UserError
-    where the data or the folder does not do.
+    where the data, the device or the folder does not do.
     """
+    check_precision(config.recipe.precision, device)
     dataset = load_data(config)
     folder = RunFolder(out)
     folder.create(config)
@@ -121,8 +122,9 @@ class _Run:
 
     def checkpoint(self) -> None:
         """Save the present weights, and the state to resume from."""
+        state = self.trainer.state()  # first, since it raises where the weights are no numbers any more
         self._save_weights("last.safetensors")
-        checkpoint.save_state(self.folder["state.safetensors"], *self.trainer.state())
+        checkpoint.save_state(self.folder["state.safetensors"], *state)
         self.saved_at = time.monotonic()
 
     def restore(self) -> None:

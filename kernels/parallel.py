@@ -110,6 +110,11 @@ def share(count: int, work: Work, step: int = 0) -> None:
         raise failure
 
 
+def ask_helper(task: Callable[[], None]) -> None:
+    """Have a helper, the next one that is free, call `task`."""
+    _waiting.put(task)
+
+
 def add_up(parts: Iterator[Array]) -> Array:
     """The sum of arrays of one shape, in their order."""
     total = next(parts).copy()

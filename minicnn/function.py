@@ -9,10 +9,14 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from minicnn.device import Array, device_of
+from minicnn.kernels._gpu.driver import driver
+from minicnn.kernels._gpu.recording import recording
 from minicnn.tensor import Tensor
 
 OpHook = Callable[["Function", str, float, Array], None]
 """Called after each operation: the Function, "forward" or "backward", the seconds it took, its output or upstream."""
+
+_MIXED = ("float32", "bfloat16")
 
 _hooks: list[OpHook] = []
 _grad_enabled: ContextVar[bool] = ContextVar("grad_enabled", default=True)
@@ -53,11 +57,13 @@ class Function(ABC):
 
     Attributes:
         name: what error messages and profiles call the operation.
+        mixed: whether bfloat16 arrays may come in and go out, beside float32 ones. All others refuse them.
         inputs: the Tensors it was applied to.
         needs_grad: for each input, whether anybody wants its gradient (backward may return None for the others).
     """
 
     name: ClassVar[str]
+    mixed: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -86,7 +92,7 @@ class Function(ABC):
         """
         if hasattr(self, "saved"):  # its first result would go backward through what belongs to the second
             raise RuntimeError(f"{self.name}: a Function is one application: make another for each call")
-        dtype = self._check_inputs(inputs)
+        dtypes = self._check_inputs(inputs)
         self.saved = SimpleNamespace()
         self.freed = False
         grad_enabled = is_grad_enabled()
@@ -94,8 +100,8 @@ class Function(ABC):
         started = time.perf_counter()
         output = self.forward(*(None if x is None else x.data for x in inputs))
         self._notify("forward", started, output)
-        if output.dtype != dtype:
-            raise TypeError(f"{self.name}: the forward pass turned {dtype} into {output.dtype}")
+        if str(output.dtype) not in dtypes:
+            raise TypeError(f"{self.name}: the forward pass turned {' and '.join(dtypes)} into {output.dtype}")
         result = Tensor(output)
         if any(self.needs_grad):
             self.inputs = inputs
@@ -119,20 +125,28 @@ class Function(ABC):
         """Let go of inputs and saved arrays; a second backward through here is an error."""
         self.inputs, self.saved, self.freed = (), SimpleNamespace(), True
 
-    def _check_inputs(self, inputs: tuple[Tensor | None, ...]) -> Any:
+    def _check_inputs(self, inputs: tuple[Tensor | None, ...]) -> tuple[str, ...]:
+        """The dtypes that the output may have: that of the inputs, or either of _MIXED where they may meet."""
         given = [x for x in inputs if x is not None]
         for x in given:
             if not isinstance(x, Tensor):
                 raise TypeError(f"{self.name}: expected Tensors, got a {type(x).__name__}: wrap it, Tensor(array)")
-        for what, values in (
-            ("dtype", {str(x.dtype) for x in given}),
-            ("device", {device_of(x.data) for x in given}),
-        ):
-            if len(values) > 1:
-                names = " and ".join(sorted(values))
-                raise TypeError(f"{self.name}: expected inputs of one {what}, got {names}: convert one of them")
-        return given[0].dtype
+        self._check_one("device", {str(device_of(x.data)) for x in given})
+        dtypes = {str(x.dtype) for x in given}
+        if self.mixed and dtypes <= set(_MIXED):
+            return _MIXED
+        self._check_one("dtype", dtypes)
+        if "bfloat16" in dtypes:
+            raise TypeError(f"{self.name}: expected float32, got bfloat16, which this operation has not: use tf32")
+        return tuple(dtypes)
+
+    def _check_one(self, what: str, values: set[str]) -> None:
+        if len(values) > 1:
+            names = " and ".join(sorted(values))
+            raise TypeError(f"{self.name}: expected inputs of one {what}, got {names}: convert one of them")
 
     def _notify(self, phase: str, started: float, array: Array) -> None:
+        if _hooks and device_of(array) == "gpu" and not recording():
+            driver().synchronize()  # so that the time is that of the work, and not of asking for it
         for hook in _hooks:
             hook(self, phase, time.perf_counter() - started, array)

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicnn.data.preprocessing import Preprocessing
+from minicnn.device import Array, array_module, module_for
 from minicnn.function import no_grad
 from minicnn.kernels.frozen import frozen_weights
 from minicnn.nn.module import Module
+from minicnn.planned import planned
 from minicnn.tensor import Tensor
 
 BATCH = 256
@@ -23,16 +25,17 @@ _SHIFTS = ((0, 0), (-3, -3), (-3, 3), (3, -3), (3, 3))
 def frozen(model: Module) -> Iterator[None]:
     """Ask `model` inside this block, whose weights must not change meanwhile: evaluation mode, no graph.
 
-    What kernels derive from weights (folded batch normalization, transforms) is made once for all batches.
+    What kernels derive from weights (folded batch normalization, transforms) is made once for all batches, and a
+    plan of kernels for few images at a time (minicnn.planned).
     """
-    with no_grad(), model.evaluating(), frozen_weights():
+    with no_grad(), model.evaluating(), frozen_weights(), planned(model):
         yield
 
 
 def logits(model: Module, images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """Logits (N, classes) of `images` (N, 48, 48), on the model's device and in evaluation mode."""
     with frozen(model):
-        return np.concatenate([_forward(model, batch) for batch in _batches(images, preprocessing)])
+        return np.concatenate([_forward(model, batch) for batch in _batches(model, images, preprocessing)])
 
 
 def probabilities(
@@ -44,27 +47,28 @@ def probabilities(
     """
     parts = []
     with frozen(model):
-        for batch in _batches(images, preprocessing):
+        for batch in _batches(model, images, preprocessing):
             views = list(_views(batch)) if tta else [batch]
             parts.append(np.mean([_softmax(_forward(model, view)) for view in views], axis=0, dtype=np.float32))
     return np.concatenate(parts)
 
 
-def _batches(images: NDArray[np.uint8], preprocessing: Preprocessing) -> Iterator[NDArray[np.float32]]:
+def _batches(model: Module, images: NDArray[np.uint8], preprocessing: Preprocessing) -> Iterator[Array]:
+    """Normalized on the model's device, which a GPU gets as uint8: a quarter of the bytes."""
+    xp = module_for(next(model.parameters()).device)
     for start in range(0, max(len(images), 1), BATCH):  # no images are one empty batch, which has logits (0, classes)
-        yield preprocessing(images[start : start + BATCH])
+        yield preprocessing.normalized(xp.asarray(preprocessing.levels(images[start : start + BATCH])))
 
 
-def _forward(model: Module, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    device = next(model.parameters()).device
-    output: NDArray[np.float32] = model(Tensor(batch).to(device)).numpy()
+def _forward(model: Module, batch: Array) -> NDArray[np.float32]:
+    output: NDArray[np.float32] = model(Tensor(batch)).numpy()
     return output
 
 
-def _views(batch: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+def _views(batch: Array) -> Iterator[Array]:
     height, width = batch.shape[2:]
     edge = max(max(map(abs, shift)) for shift in _SHIFTS)
-    padded = np.pad(batch, ((0, 0), (0, 0), (edge, edge), (edge, edge)), mode="edge")
+    padded = array_module(batch).pad(batch, ((0, 0), (0, 0), (edge, edge), (edge, edge)), mode="edge")
     for down, right in _SHIFTS:
         view = padded[:, :, edge - down : edge - down + height, edge - right : edge - right + width]
         yield view

@@ -2,12 +2,18 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import reduce
+from operator import add
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from minicnn import kernels
-from minicnn.device import Array, array_module
+from minicnn.device import Array, array_module, device_of
+from minicnn.kernels._gpu.recording import each_step, live, recording
 from minicnn.kernels.arrays import bytes_each
 from minicnn.kernels.parallel import each_piece, run_pieces
 from minicnn.nn.module import Module
@@ -74,15 +80,20 @@ class Optimizer(ABC):
         """The arrays that are kept for each parameter."""
 
     @abstractmethod
-    def update(self, parameter: Array, grad: Array, state: dict[str, Array], weight_decay: float) -> None:
-        """Move one parameter, and its state, in place."""
+    def update(self, each: list[tuple[Array, ...]], weight_decay: float) -> None:
+        """Move parameters, and their state, in place; of each (parameter, gradient, *arrays of the state)."""
 
     def step(self) -> None:
         """Move every parameter that has a gradient; gradients stay as they are."""
-        self.count += 1
-        for (parameter, weight_decay), state in zip(self._each(), self.state, strict=True):
-            if parameter.grad is not None:
-                self.update(parameter.data, parameter.grad, state, weight_decay)
+        each_step(self._count)
+        states = iter(self.state)
+        for group in self.groups:
+            each = [
+                (parameter.data, parameter.grad, *state.values())
+                for parameter, state in zip(group.params, states, strict=False)
+                if parameter.grad is not None
+            ]
+            self.update(each, group.weight_decay)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -104,6 +115,9 @@ class Optimizer(ABC):
 
     def _each(self) -> Iterator[tuple[Tensor, float]]:
         return ((parameter, group.weight_decay) for group in self.groups for parameter in group.params)
+
+    def _count(self) -> None:
+        self.count += 1
 
 
 class SGD(Optimizer):
@@ -132,11 +146,10 @@ class SGD(Optimizer):
         """One velocity."""
         return ("velocity",)
 
-    def update(self, parameter: Array, grad: Array, state: dict[str, Array], weight_decay: float) -> None:
+    def update(self, each: list[tuple[Array, ...]], weight_decay: float) -> None:
         """By the kernel in force."""
-        kernels.get("sgd", parameter).step(
-            parameter, grad, state["velocity"], self.lr, self.momentum, self.nesterov, weight_decay, self.decoupled
-        )
+        lr = _number(lambda: self.lr)
+        _step("sgd", each, lr, self.momentum, self.nesterov, weight_decay, self.decoupled)
 
 
 class Adam(Optimizer):
@@ -165,20 +178,10 @@ class Adam(Optimizer):
         """Two moments."""
         return ("first", "second")
 
-    def update(self, parameter: Array, grad: Array, state: dict[str, Array], weight_decay: float) -> None:
+    def update(self, each: list[tuple[Array, ...]], weight_decay: float) -> None:
         """By the kernel in force."""
-        kernels.get("adam", parameter).step(
-            parameter,
-            grad,
-            state["first"],
-            state["second"],
-            self.count,
-            self.lr,
-            self.betas,
-            self.eps,
-            weight_decay,
-            self.decoupled,
-        )
+        count, lr = _number(lambda: self.count), _number(lambda: self.lr)
+        _step("adam", each, count, lr, self.betas, self.eps, weight_decay, self.decoupled)
 
 
 class AdamW(Adam):
@@ -223,21 +226,45 @@ class Adagrad(Optimizer):
         """One sum of squares."""
         return ("squares",)
 
-    def update(self, parameter: Array, grad: Array, state: dict[str, Array], weight_decay: float) -> None:
+    def update(self, each: list[tuple[Array, ...]], weight_decay: float) -> None:
         """Plain array code: not hot enough for a kernel."""
-        slope = grad + weight_decay * parameter
-        squares = state["squares"]
-        squares += slope * slope
-        lr = self.lr / (1 + (self.count - 1) * self.lr_decay)
-        parameter -= lr * slope / (array_module(parameter).sqrt(squares) + self.eps)
+        for parameter, grad, squares in each:
+            lr = _number(lambda: self.lr / (1 + (self.count - 1) * self.lr_decay), parameter.dtype)
+            slope = grad + weight_decay * parameter
+            squares += slope * slope
+            parameter -= lr * slope / (array_module(parameter).sqrt(squares) + self.eps)
 
 
-def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
+def _number(read: Callable[[], float], dtype: Any = np.float64) -> float | Array:
+    """What `read` gives now; in a recorded step a place on the GPU, an array () of `dtype`, that has it each time.
+
+    Array code gives the same bits with either where `dtype` is that of the arrays beside it.
+    """
+    return live(read, dtype).reshape(()) if recording() else read()
+
+
+def _step(operation: str, each: list[tuple[Array, ...]], *numbers: Any) -> None:
+    """By the kernel in force, which may take all that it serves at once."""
+    served: dict[ModuleType, list[tuple[Array, ...]]] = {}
+    for arrays in each:
+        served.setdefault(kernels.get(operation, arrays[0]), []).append(arrays)
+    for kernel, together in served.items():
+        if hasattr(kernel, "steps"):
+            kernel.steps(together, *numbers)
+        else:
+            for arrays in together:
+                kernel.step(*arrays, *numbers)
+
+
+def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float | Array:
     """Scale all gradients so that their joint Euclidean norm is at most `max_norm`; returns the norm before.
 
+    On a GPU the norm stays there, an array without dimensions.
     Source: R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks", 2013.
     """
     grads = [parameter.grad for parameter in params if parameter.grad is not None]
+    if grads and device_of(grads[0]) == "gpu":
+        return _clip_on_gpu(grads, max_norm)
     norm = math.sqrt(sum(_sum_of_squares(grad) for grad in grads))
     if norm > max_norm:
         for grad in grads:
@@ -267,10 +294,11 @@ class EMA:
 
     def update(self) -> None:
         """Take the model's present values in."""
-        self.count += 1
-        decay = min(self.decay, (1 + self.count) / (10 + self.count))
-        for name, array in self.model.state_dict().items():
-            _move_towards(self.average[name], array, 1 - decay)
+        each_step(self._count)
+        state = self.model.state_dict()
+        shares = {dtype: _number(self._share, dtype) for dtype in {array.dtype for array in state.values()}}
+        for name, array in state.items():
+            _move_towards(self.average[name], array, shares[array.dtype])
 
     def load_state_dict(self, average: dict[str, Array], count: int) -> None:
         """Go on from averages that were saved after `count` updates; raises ValueError where they do not fit."""
@@ -290,6 +318,22 @@ class EMA:
         finally:
             self.model.load_state_dict(own)
 
+    def _count(self) -> None:
+        self.count += 1
+
+    def _share(self) -> float:
+        """How far the averages move in this step."""
+        return 1 - min(self.decay, (1 + self.count) / (10 + self.count))
+
+
+def _clip_on_gpu(grads: list[Array], max_norm: float) -> Array:
+    xp = array_module(grads[0])
+    norm = xp.sqrt(reduce(add, (kernels.get("reduce", grad).squares(grad) for grad in grads)))
+    scale = xp.where(norm > max_norm, max_norm / (norm + 1e-6), 1.0)
+    for grad in grads:
+        grad *= scale
+    return norm
+
 
 def _sum_of_squares(array: Array) -> float:
     """In float64, where squares of large float32 numbers do not overflow."""
@@ -302,7 +346,7 @@ def _sum_of_squares(array: Array) -> float:
     return sum(each_piece(part, rows, 3 * bytes_each(rows)))
 
 
-def _move_towards(average: Array, array: Array, share: float) -> None:
+def _move_towards(average: Array, array: Array, share: float | Array) -> None:
     """Move `average` in place, piece by piece: the temporary arrays then stay in the cache."""
     xp = array_module(average)
     rows, targets = xp.atleast_1d(average), xp.atleast_1d(array)

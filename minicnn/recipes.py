@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from minicnn import models, optim, schedule
 from minicnn.data.augment import Augmentation
 from minicnn.data.dataset import IMAGE_SIZE
+from minicnn.kernels import precision
 from minicnn.nn.module import Module
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Recipe:
         clip: the largest joint norm of the gradients; 0 for no clipping.
         ema: the decay of the averaged weights that are evaluated and kept; 0 for none.
         patience: epochs without a better validation accuracy after which training ends; 0 for never.
+        precision: how exactly a GPU multiplies, one of minicnn.kernels.precision.CHOICES; the CPU knows float32 alone.
         equalize: whether histograms are equalized first.
         crop, flip, degrees, shift, zoom, erase, mixup: see minicnn.data.augment.Augmentation.
     """
@@ -51,6 +53,7 @@ class Recipe:
     clip: float = 0.0
     ema: float = 0.0
     patience: int = 0
+    precision: str = "float32"
     equalize: bool = True
     crop: int = 0
     flip: bool = True
@@ -65,6 +68,7 @@ class Recipe:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("preset", self.preset, models.PRESETS)
+        _one_of("precision", self.precision, precision.CHOICES)
         if self.layers not in models.DEPTHS:
             raise ValueError(f"layers: expected {models.DEPTHS[0]} to {models.DEPTHS[-1]}, got {self.layers}")
         for name in ("epochs", "batch_size"):

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from minicnn.function import Function
 
 DTYPES = ("float32", "float64")
-"""What a Tensor may hold: float32 to train, float64 to check. Labels and masks stay plain arrays."""
+"""What a Tensor may hold: float32 to train, float64 to check; on the GPU also what fast kernels give, bfloat16.
+
+Labels and masks stay plain arrays.
+"""
 
 
 class Tensor:
@@ -56,7 +59,7 @@ class Tensor:
 
     @property
     def dtype(self) -> Any:
-        """The array's dtype: float32 or float64."""
+        """The array's dtype: float32 or float64, or bfloat16 on the GPU."""
         return self.data.dtype
 
     @property
@@ -225,7 +228,7 @@ def as_tensor(value: Operand, like: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, int | float | np.integer | np.floating):
-        return Tensor(array_module(like.data).asarray(value, dtype=like.dtype))
+        return Tensor(array_module(like.data).full((), value, dtype=like.dtype))  # asarray would copy it to a GPU
     return Tensor(value)
 
 
@@ -240,7 +243,7 @@ def _as_float_array(data: Any) -> Array:
     if isinstance(data, int | float | list | tuple) and not isinstance(data, np.generic):
         return np.asarray(data, dtype=np.float32)
     array = data if hasattr(data, "shape") and not isinstance(data, np.generic) else np.asarray(data)
-    if str(array.dtype) not in DTYPES:
+    if str(array.dtype) not in DTYPES and (str(array.dtype), device_of(array)) != ("bfloat16", "gpu"):
         raise TypeError(
             f"Tensor(data): expected {' or '.join(DTYPES)}, got {array.dtype}: convert it with .astype('float32'); "
             "labels stay plain arrays"

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,16 @@ from minicnn import inference, models, rng
 from minicnn.data.dataset import Dataset
 from minicnn.data.loader import Batch, Loader
 from minicnn.data.preprocessing import Preprocessing
-from minicnn.device import Array, Device, module_for, to_numpy
+from minicnn.device import Array, Device, check_precision, module_for, to_numpy
 from minicnn.errors import UserError
-from minicnn.optim import EMA, clip_grad_norm
+from minicnn.kernels import precision
+from minicnn.optim import EMA
 from minicnn.recipes import Recipe, make_optimizer, make_schedule
+from minicnn.steps import GpuSteps, Step
 from minicnn.tensor import Tensor
+
+READ_EVERY = 50
+"""Steps on a GPU between two looks at the sums; each look waits for the GPU."""
 
 Row = dict[str, float]
 """One epoch's figures: a line of metrics.csv."""
@@ -42,10 +48,14 @@ class Trainer:
         history: one Row an epoch.
         best: the highest validation accuracy so far, and `best_epoch` (counted from 1) where it was.
         epoch, step: finished epochs, and finished steps of the present one.
+        sums: of the present epoch: loss, right answers and images seen, and the seconds that they took. On a GPU they
+            are brought up to date every READ_EVERY steps, and by `settle`.
+        gpu_steps: how steps are taken on a GPU; None on the CPU.
         stopping: set it to end training after the present step.
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, device: Device = "cpu") -> None:
+        check_precision(recipe.precision, device)
         rng.manual_seed(recipe.seed)
         self.recipe, self.dataset, self.device = recipe, dataset, device
         train = dataset.splits["train"]
@@ -58,16 +68,20 @@ class Trainer:
             shuffle=recipe.shuffle,
             augmentation=recipe.augmentation,
             classes=len(dataset.classes),
+            device=device,
         )
         self.model = models.build(recipe.layers, recipe.preset, len(dataset.classes)).to(device)
         self.optimizer = make_optimizer(recipe, self.model)
         self.schedule = make_schedule(recipe, len(self.loader))
         self.ema = EMA(self.model, recipe.ema) if recipe.ema else None
         self.class_weights = self._balanced_weights() if recipe.class_weights else None
+        self._step = Step(self.model, self.optimizer, self.ema, recipe, self.class_weights)
+        self.gpu_steps = GpuSteps(self._step) if device == "gpu" else None
         self.history: list[Row] = []
         self.best, self.best_epoch = -1.0, 0
         self.epoch, self.step = 0, 0
         self.sums = {"loss": 0.0, "correct": 0.0, "seen": 0.0, "seconds": 0.0}
+        self._unsettled = {"seen": 0, "seconds": 0.0}
         self.stopping = False
 
     @property
@@ -80,22 +94,33 @@ class Trainer:
         """Train until finished or `stopping`.
 
         `on_step` is called after every step, `on_epoch` after every epoch with its Row; both may take a checkpoint.
-        Raises TrainingError where the loss is no number any more.
+        Raises TrainingError where the loss is no number any more, or there is too little memory.
         """
-        while not self.finished and not self.stopping:
-            batches = self.loader.epoch(self.epoch, self.step)
+        try:
+            with precision.using(self.recipe.precision):
+                while not self.finished and not self.stopping:
+                    self._epoch(on_step)
+                    if self.step == len(self.loader):
+                        on_epoch(self._end_epoch())
+        except MemoryError as error:  # NumPy's and CuPy's
+            raise TrainingError(
+                f"batches of {self.recipe.batch_size} images do not fit the {self.device}'s memory: "
+                "use a smaller --batch-size"
+            ) from error
+
+    def settle(self) -> None:
+        """Bring `sums` up to the present step; raises TrainingError where the loss is no number any more."""
+        if self.gpu_steps is not None and self._unsettled["seen"]:
             started = time.perf_counter()
-            for batch in batches:
-                self._train_on(batch)
-                self.sums["seconds"] += time.perf_counter() - started
-                self.step += 1
-                on_step()
-                if self.stopping:
-                    break
-                started = time.perf_counter()  # from here, so that waiting for the next batch counts
-            batches.close()
-            if self.step == len(self.loader):
-                on_epoch(self._end_epoch())
+            loss, correct = self.gpu_steps.take_sums()
+            self._unsettled["seconds"] += time.perf_counter() - started  # what the GPU still had to do
+            if not math.isfinite(loss):
+                raise self._diverged(f"by step {self.step}: the loss", loss)
+            self.sums["loss"] += loss
+            self.sums["correct"] += correct
+        for name, value in self._unsettled.items():
+            self.sums[name] += value
+        self._unsettled = {"seen": 0, "seconds": 0.0}
 
     def weights(self) -> dict[str, Array]:
         """What is evaluated and kept: the averaged weights where the recipe has them, else the present ones."""
@@ -114,6 +139,7 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Arrays and plain values from which `restore` goes on."""
+        self.settle()
         arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
         if self.ema is not None:
@@ -153,28 +179,39 @@ class Trainer:
         self.schedule.load_state_dict(values["schedule"])
         self.epoch, self.step = values["epoch"], values["step"]
         self.sums, self.history = dict(values["sums"]), list(values["history"])
+        self._unsettled = {"seen": 0, "seconds": 0.0}
         self.best, self.best_epoch = values["best"], values["best_epoch"]
         rng.set_state(values["rng"])
 
+    def _epoch(self, on_step: Callable[[], None]) -> None:
+        """Train to the end of the epoch, or until `stopping`."""
+        with closing(self.loader.epoch(self.epoch, self.step)) as batches:
+            started = time.perf_counter()
+            for batch in batches:
+                self.optimizer.lr = self.schedule.lr(self.epoch * len(self.loader) + self.step)
+                if self.gpu_steps is not None:
+                    self.gpu_steps(batch)
+                else:
+                    self._train_on(batch)
+                self.step += 1
+                self._unsettled["seen"] += len(batch.images)
+                self._unsettled["seconds"] += time.perf_counter() - started
+                if self.gpu_steps is None or self.step % READ_EVERY == 1 or self.step == len(self.loader):
+                    self.settle()
+                on_step()
+                if self.stopping:
+                    break
+                started = time.perf_counter()  # from here, so that waiting for the next batch counts
+
     def _train_on(self, batch: Batch) -> None:
-        self.optimizer.lr = self.schedule.lr(self.epoch * len(self.loader) + self.step)
-        targets = module_for(self.device).asarray(batch.targets)
-        scores = self.model.train()(Tensor(batch.images).to(self.device))
-        loss = F.cross_entropy(scores, targets, self.class_weights, self.recipe.label_smoothing)
+        scores, loss = self._step.forward(*batch)
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged(f"step {self.step + 1}: the loss", value)
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.recipe.clip:
-            clip_grad_norm(self.model.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update()
-        labels = targets if targets.ndim == 1 else targets.argmax(axis=1)
+        self._step.backward(loss)
+        labels = batch.targets if batch.targets.ndim == 1 else batch.targets.argmax(axis=1)
         self.sums["loss"] += value * len(labels)
-        self.sums["correct"] += float((scores.data.argmax(axis=1) == labels).sum())
-        self.sums["seen"] += len(labels)
+        self.sums["correct"] += float((scores.argmax(axis=1) == labels).sum())
 
     def _end_epoch(self) -> Row:
         val_loss, val_accuracy = self.validate()

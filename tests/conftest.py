@@ -1,6 +1,7 @@
 """What all tests share: the device, the dtype, fixed random numbers, and comparison with the reference kernels."""
 
 import io
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr
 from importlib import import_module
@@ -15,6 +16,9 @@ from minicnn import functional as F
 from minicnn.device import module_for, to_numpy
 from minicnn.errors import DeviceError
 from minicnn.kernels import arrays, parallel
+from minicnn.kernels._gpu import driver
+from tests.emulator import cupy_standin
+from tests.emulator.driver import EmulatorDriver
 
 Arrays = list[Any]
 
@@ -44,18 +48,51 @@ def seed() -> None:
     minicnn.manual_seed(0)
 
 
-def _gpu() -> Any:
-    """The parameter "gpu", marked to be skipped where CuPy or a GPU is missing: marks fold to one line a file."""
+@pytest.fixture(scope="session")
+def emulator() -> EmulatorDriver:
+    """The driver that runs CUDA kernels on the CPU."""
+    return EmulatorDriver()
+
+
+@pytest.fixture
+def emulated(emulator: EmulatorDriver, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """CuPy's stand-in over the emulator, for a test that looks into it."""
+    monkeypatch.setitem(sys.modules, "cupy", cupy_standin)
+    monkeypatch.setattr(driver, "_driver", emulator)
+    return cupy_standin
+
+
+def _is_real() -> bool:
     try:
         module_for("gpu")
-    except DeviceError as error:
-        return pytest.param("gpu", marks=pytest.mark.skip(reason=str(error)))
-    return "gpu"
+    except DeviceError:
+        return False
+    return True
 
 
-@pytest.fixture(params=["cpu", _gpu()])
+_REAL = _is_real()
+
+
+@pytest.fixture
+def gpu(request: pytest.FixtureRequest) -> Any:
+    """CuPy, for a test that needs a GPU: the real one where there is one, else its stand-in."""
+    return module_for("gpu") if _REAL else request.getfixturevalue("emulated")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs on a GPU where there is one: there, `pytest -m gpu` is that and nothing else."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        if "gpu" in names or parameters.get("device") == "gpu":
+            item.add_marker("gpu")
+
+
+@pytest.fixture(params=["cpu", "gpu"])
 def device(request: pytest.FixtureRequest) -> str:
-    """Each device that is there."""
+    """Each device."""
+    if request.param == "gpu":
+        request.getfixturevalue("gpu")
     return str(request.param)
 
 

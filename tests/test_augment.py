@@ -15,6 +15,7 @@ from minicnn.data.augment import (
     random_erase,
     random_flip,
 )
+from minicnn.kernels.augment import im2col, unchanged, words
 
 Images = NDArray[np.float32]
 
@@ -233,6 +234,46 @@ def test_mixup_targets_sum_to_one(x: Images) -> None:
     _, mixed = mixup(x, np.eye(7, dtype=np.float32)[np.arange(20) % 7], rng(), alpha=0.4)
     assert mixed.dtype == np.float32
     np.testing.assert_allclose(mixed.sum(axis=1), 1, rtol=0, atol=1e-6)
+
+
+# Drawing apart from applying
+
+
+def test_what_is_drawn_is_what_is_applied(x: Images) -> None:
+    amounts = EVERYTHING.draw(rng(4), 20, 48, 48)
+    expected = np.empty_like(x)
+    im2col.forward(x[:, 0], words(amounts), 1.0, 0.0, expected)
+    labels = np.arange(20) % 7
+    images, targets = EVERYTHING.apply(x, labels, rng(4), 7)
+    np.testing.assert_array_equal(images, expected)
+    np.testing.assert_array_equal(targets, EVERYTHING.targets(labels, amounts, 7))
+
+
+def test_nothing_is_drawn_of_which_nothing_is_asked() -> None:
+    generator = rng()
+    amounts = Augmentation().draw(generator, 5, 48, 48)
+    np.testing.assert_array_equal(amounts, unchanged(5))
+    assert generator.random() == rng().random()
+
+
+def test_each_setting_draws_its_own_amounts() -> None:
+    drawn = {
+        "crop": {"crop_right", "crop_down"},
+        "flip": {"flip"},
+        "degrees": {"cos", "sin"},
+        "shift": {"warp_right", "warp_down"},
+        "zoom": {"cos"},
+        "erase": {"top", "bottom", "left", "right"},
+        "mixup": {"partner", "weight"},
+    }
+    for name, expected in drawn.items():
+        amounts = Augmentation(**{name: 1 if name in ("crop", "flip") else 0.5}).draw(rng(), 50, 48, 48)
+        assert {field for field in amounts.dtype.names if (amounts[field] != unchanged(50)[field]).any()} == expected
+
+
+def test_drawing_refuses_images_too_small_for_the_crop() -> None:
+    with pytest.raises(ValueError, match=r"padding in 0\.\.3, got 4"):
+        Augmentation(crop=4).draw(rng(), 2, 4, 48)
 
 
 # The settings

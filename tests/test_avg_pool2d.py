@@ -5,7 +5,7 @@ import pytest
 
 from minicnn import Tensor
 from minicnn import functional as F
-from minicnn.kernels import LADDERS
+from minicnn.kernels import rungs
 
 IMAGE = np.arange(9).reshape(1, 1, 3, 3)
 
@@ -88,7 +88,7 @@ def test_any_number_of_threads_gives_the_same(any_number_of_threads, random):
     any_number_of_threads(both_ways)
 
 
-@pytest.mark.parametrize("rung", LADDERS["avg_pool2d"][1:])
+@pytest.mark.parametrize("rung", rungs("avg_pool2d")[1:])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("shape", [(1, 1, 5, 5), (3, 2, 7, 6)])
 def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, rung, options, shape):

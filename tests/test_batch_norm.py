@@ -6,7 +6,7 @@ import pytest
 from minicnn import Tensor
 from minicnn import functional as F
 from minicnn.device import module_for, to_numpy
-from minicnn.kernels import LADDERS
+from minicnn.kernels import rungs
 
 COLUMN = [[1.0], [3.0], [8.0]]  # mean 4, biased variance 26/3, unbiased 13
 
@@ -112,7 +112,7 @@ def test_any_number_of_threads_gives_the_same(any_number_of_threads, random, las
     any_number_of_threads(lambda: training_both_ways(x.transpose(0, 3, 1, 2) if last else x))
 
 
-@pytest.mark.parametrize("rung", LADDERS["batch_norm"][1:])
+@pytest.mark.parametrize("rung", rungs("batch_norm")[1:])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(5, 3), (1, 2, 7), (3, 2, 5, 3), (1, 1, 2, 2)])
 def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, rung, training, shape):
@@ -126,7 +126,7 @@ def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, run
     agrees_with_reference("batch_norm", rung, normalize, inputs)
 
 
-@pytest.mark.parametrize("rung", LADDERS["batch_norm"])
+@pytest.mark.parametrize("rung", rungs("batch_norm"))
 def test_running_statistics_are_the_same_on_every_rung(use_rung, random, rung, dtype):
     use_rung("batch_norm", rung)
     x, one, zero = random.normal(2, 3, (4, 2, 5)).astype(dtype), np.ones(2, dtype), np.zeros(2, dtype)
@@ -160,7 +160,7 @@ def test_a_vector_that_has_not_a_value_a_channel_is_refused(name):
         F.batch_norm(Tensor(np.ones((4, 2))), **vectors, weight=Tensor(np.ones(2)), bias=bias)
 
 
-@pytest.mark.parametrize("rung", LADDERS["batch_norm"])
+@pytest.mark.parametrize("rung", rungs("batch_norm"))
 def test_evaluation_takes_an_empty_batch_both_ways(use_rung, rung, dtype):
     use_rung("batch_norm", rung)
     one, zero, empty = np.ones(2, dtype), np.zeros(2, dtype), np.zeros((0, 2, 3), dtype)

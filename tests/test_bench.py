@@ -6,13 +6,14 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from minicnn import Tensor, inference, kernels, models, nn, optim, recipes
-from minicnn.apps.bench import workers
+from minicnn.apps.bench import peer_worker, workers
 from minicnn.apps.bench.job import Settings, make_network
 from minicnn.apps.bench.network import describe_network, describe_optimizer
 from minicnn.apps.bench.race import compare, figures, format_result, race
@@ -177,6 +178,8 @@ def test_what_did_not_run_has_no_ratio() -> None:
 SETTINGS = {"what": "train", "preset": "bench", "layers": 4, "batch_size": 10, "threads": 2, "cpu": "a processor"} | {
     "rounds": 2,
     "steps": 3,
+    "device": "cpu",
+    "precision": "float32",
 }
 
 
@@ -216,6 +219,35 @@ def test_only_the_tuned_peers_environment_is_changed(tmp_path: Path) -> None:
 def test_one_thread_is_not_compared_with_itself(tmp_path: Path) -> None:
     entered = workers.contestants("onnxruntime", sys.executable, tmp_path, threads=1)
     assert [c.name for c in entered] == ["ours", "onnxruntime", "onnxruntime, tuned allocator"]
+
+
+def test_on_a_gpu_there_is_one_allocator_and_no_count_of_threads(tmp_path: Path) -> None:
+    entered = workers.contestants("torch", sys.executable, tmp_path, threads=2, device="gpu")
+    assert [c.name for c in entered] == ["ours", *workers.GPU_MODES["torch"]]
+    assert [c.side for c in entered] == ["ours", *["peer"] * 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("infer", "--device", "gpu"), "bench: onnxruntime is a peer on the CPU alone: --against torch"),
+        (
+            ("train", "--precision", "tf32"),
+            "bench: expected --precision float32 on the CPU, got tf32: use --device gpu",
+        ),
+        (("train", "--preset", "vgg"), "bench: preset vgg has 8 layers: use --layers 8"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_is_one_line(arguments: tuple[str, ...], line: str) -> None:
+    result = minicnn("bench", *arguments)
+    assert (result.code, result.err.strip()) == (1, f"minicnn: {line}")
+
+
+def test_a_gpus_steps_are_timed_together_after_the_first() -> None:
+    events = []
+    work = SimpleNamespace(on_gpu=True, step=lambda: events.append("step"), wait=lambda: events.append("wait"))
+    assert len(peer_worker._timed(cast(Any, work), 4)) == 2
+    assert events == ["step", "wait", "step", "step", "step", "wait"]
 
 
 def test_a_peer_that_is_not_installed_is_one_line_that_says_what_to_install() -> None:

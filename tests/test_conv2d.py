@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minicnn import Tensor
 from minicnn import functional as F
-from minicnn.kernels import LADDERS
+from minicnn.kernels import rungs
 from minicnn.kernels.conv2d import im2col, reference
 from minicnn.kernels.windows import Windows
 
@@ -88,7 +88,7 @@ def test_any_memory_layout_gives_the_same(random):
     np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-12)
 
 
-@pytest.mark.parametrize("rung", LADDERS["conv2d"][1:])
+@pytest.mark.parametrize("rung", rungs("conv2d")[1:])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize(
     ("batch", "channels", "outputs", "kernel", "groups"),

@@ -6,7 +6,7 @@ import pytest
 from minicnn import Tensor, kernels, no_grad
 from minicnn import functional as F
 from minicnn.device import module_for
-from minicnn.kernels import LADDERS
+from minicnn.kernels import rungs
 
 OPTIONS = [
     {"padding": 1},
@@ -33,7 +33,7 @@ def block_inputs(random, options, batch=3):
     ]
 
 
-@pytest.mark.parametrize("rung", LADDERS["conv_block"])
+@pytest.mark.parametrize("rung", rungs("conv_block"))
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_every_rung_gives_what_the_four_operations_give(use_rung, random, rung, training, options):
@@ -50,7 +50,7 @@ def test_every_rung_gives_what_the_four_operations_give(use_rung, random, rung, 
         np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("rung", LADDERS["conv_block"][1:])
+@pytest.mark.parametrize("rung", rungs("conv_block")[1:])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
@@ -64,7 +64,7 @@ def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, run
     agrees_with_reference("conv_block", rung, block, block_inputs(random, options, batch))
 
 
-@pytest.mark.parametrize("rung", LADDERS["conv_block"])
+@pytest.mark.parametrize("rung", rungs("conv_block"))
 @pytest.mark.parametrize("pool", [None, 2])
 def test_nan_is_not_cut_to_zero(use_rung, rung, pool):
     use_rung("conv_block", rung)

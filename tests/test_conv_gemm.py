@@ -112,7 +112,8 @@ def assert_near(got: list[Any], want: list[Any]) -> None:
     for name, one, other in zip(("y", "dx", "dw", "db"), got, want, strict=True):
         assert one.shape == other.shape
         assert one.dtype == np.float32
-        np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE * np.abs(other).max(), err_msg=name)
+        # what is added up is about 1, also where a sum of it happens to be next to nothing
+        np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE * max(1.0, np.abs(other).max()), err_msg=name)
 
 
 @pytest.mark.parametrize("name", CASES)

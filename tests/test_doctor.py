@@ -42,7 +42,7 @@ def test_findings_name_versions_processor_and_the_rung_of_every_operation() -> N
     assert {"vectors", "micro-kernel"} <= set(found["cpu"])
     assert found["threads"] >= 1
     assert found["blas"][0]["version"]
-    assert found["kernels"] == {operation: ladder[-1] for operation, ladder in kernels.LADDERS.items()}
+    assert found["kernels"] == {operation: kernels.rungs(operation)[-1] for operation in kernels.LADDERS}
 
 
 def test_json_is_the_findings_and_nothing_else() -> None:

@@ -7,7 +7,7 @@ import minicnn
 from minicnn import Tensor
 from minicnn import functional as F
 from minicnn.device import to_numpy
-from minicnn.kernels import LADDERS
+from minicnn.kernels import rungs
 
 
 def test_share_p_becomes_zero_and_the_rest_is_scaled_up(tensor):
@@ -76,7 +76,7 @@ def test_dtype_is_kept(tensor, dtype):
     assert F.dropout(tensor(np.ones(10))).dtype == dtype
 
 
-@pytest.mark.parametrize("rung", LADDERS["dropout"][1:])
+@pytest.mark.parametrize("rung", rungs("dropout")[1:])
 @pytest.mark.parametrize("p", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("shape", [(), (1,), (3, 5), (2, 3, 5, 1)])
 def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, rung, p, shape):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -305,3 +306,57 @@ def test_a_function_decorated_with_no_grad_serves_two_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert after == {"first": True, "second": True}
+
+
+# bfloat16, which a GPU's fast kernels give
+
+
+class Narrow(Function):
+    """What a block does: from either dtype to bfloat16."""
+
+    mixed = True
+
+    def forward(self, x: Any, weight: Any) -> Any:
+        self.save(dtype=x.dtype)
+        return (x.astype("float32") * weight).astype(ml_dtypes.bfloat16)
+
+    def backward(self, grad: Any) -> Any:
+        wide = grad.astype("float32")
+        return wide.astype(self.saved.dtype), wide
+
+
+@pytest.mark.parametrize("given", ["float32", ml_dtypes.bfloat16])
+def test_bfloat16_and_float32_meet_in_a_mixed_function_and_gradients_come_back_in_their_own(
+    given: Any, gpu: Any
+) -> None:
+    x = Tensor(gpu.ones(2, dtype="float32").astype(given), requires_grad=True)
+    weight = Tensor(gpu.full(2, 3, dtype="float32"), requires_grad=True)
+    y = Narrow()(x, weight)
+    y.backward(gpu.ones(2, dtype="float32").astype(ml_dtypes.bfloat16))
+    assert [str(array.dtype) for array in (y, x.grad, weight.grad)] == ["bfloat16", str(np.dtype(given)), "float32"]
+
+
+@pytest.mark.parametrize("move", [lambda x: x.reshape(3, 2), lambda x: x.transpose(1, 0), lambda x: F.dropout(x, 0.5)])
+def test_what_only_moves_data_keeps_bfloat16(move: Any, gpu: Any) -> None:
+    x = Tensor(gpu.ones((2, 3), dtype=ml_dtypes.bfloat16), requires_grad=True)
+    y = move(x)
+    y.backward(gpu.ones(y.shape, dtype=ml_dtypes.bfloat16))
+    assert (str(y.dtype), str(x.grad.dtype)) == ("bfloat16", "bfloat16")
+
+
+def test_every_other_function_refuses_bfloat16(gpu: Any) -> None:
+    x = Tensor(gpu.ones(2, dtype=ml_dtypes.bfloat16))
+    with pytest.raises(TypeError, match="Exp: expected float32, got bfloat16, which this operation has not"):
+        x.exp()
+    with pytest.raises(TypeError, match="Add: expected inputs of one dtype, got bfloat16 and float32"):
+        x + Tensor(gpu.ones(2, dtype="float32"))
+
+
+def test_a_mixed_function_still_refuses_float64_beside_float32(gpu: Any) -> None:
+    with pytest.raises(TypeError, match="Narrow: expected inputs of one dtype, got float32 and float64"):
+        Narrow()(Tensor(gpu.ones(2, dtype="float32")), Tensor(gpu.ones(2, dtype="float64")))
+
+
+def test_on_the_cpu_there_is_no_bfloat16() -> None:
+    with pytest.raises(TypeError, match="expected float32 or float64, got bfloat16"):
+        Tensor(np.ones(2, dtype=ml_dtypes.bfloat16))

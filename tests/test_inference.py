@@ -1,6 +1,7 @@
 """Asking a network: ten views by hand, batches that change nothing, and a network that is left as it was."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +112,23 @@ def test_it_leaves_weights_statistics_and_gradients(model: nn.Sequential) -> Non
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("tta", [False, True])
+def test_a_network_on_the_gpu_gives_the_same_answers(model: nn.Sequential, tta: bool) -> None:
+    expected = inference.probabilities(model, IMAGES, PREPROCESSING, tta)
+    got = inference.probabilities(model.to("gpu"), IMAGES, PREPROCESSING, tta)
+    assert isinstance(got, np.ndarray)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_images_go_to_the_gpu_as_bytes(gpu: Any, model: nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.to("gpu")
+    sent, asarray = [], gpu.asarray
+    monkeypatch.setattr(gpu, "asarray", lambda array: (sent.append(array), asarray(array))[1])
+    inference.logits(model, IMAGES, PREPROCESSING)
+    assert [array.dtype for array in sent if array.size >= IMAGES.size] == [np.uint8]
 
 
 @pytest.mark.parametrize("preset", models.PRESETS)

@@ -24,8 +24,32 @@ def _restore_the_choice() -> Iterator[None]:
 
 def test_the_fast_rung_is_the_default_and_the_last_of_the_ladder() -> None:
     assert kernels.chosen() == "fast"
-    for operation, ladder in kernels.LADDERS.items():
-        assert kernels.get(operation).__name__ == f"minicnn.kernels.{operation}.{ladder[-1]}"
+    for operation in kernels.LADDERS:
+        assert kernels.get(operation).__name__ == f"minicnn.kernels.{operation}.{kernels.rungs(operation)[-1]}"
+
+
+def test_a_gpus_arrays_are_served_by_rungs_that_run_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kernels.LADDERS, "conv2d", ("reference", "im2col", "cpu", "cuda_numba", "cuda"))
+    assert kernels.rungs("conv2d") == ["reference", "im2col", "cpu"]
+    assert kernels.rungs("conv2d", "gpu") == ["im2col", "cuda_numba", "cuda"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "ladder", "rung"),
+    [
+        ("fast", ("reference", "im2col", "cpu", "cuda_numba", "cuda"), "cuda"),
+        ("fast", ("reference", "im2col", "cpu"), "im2col"),
+        ("numba", ("reference", "im2col", "cpu", "cuda_numba", "cuda"), "cuda_numba"),
+        ("numba", ("reference", "im2col", "cpu", "cuda"), "im2col"),
+        ("reference", ("reference", "im2col", "cpu", "cuda_numba", "cuda"), "im2col"),
+    ],
+)
+def test_on_a_gpu_a_rung_that_is_missing_is_array_code(
+    choice: str, ladder: tuple[str, ...], rung: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(kernels.LADDERS, "conv2d", ladder)
+    with kernels.using(choice):
+        assert kernels._rung("conv2d", on_gpu=True) == rung
 
 
 def test_a_chosen_rung_serves_every_operation() -> None:
@@ -62,7 +86,7 @@ def test_using_nests_and_restores_also_after_an_exception() -> None:
 
 
 def test_an_unknown_rung_is_refused_and_nothing_changes() -> None:
-    with pytest.raises(ValueError, match="kernels: expected one of reference, im2col, fast, got 'quick'"):
+    with pytest.raises(ValueError, match="kernels: expected one of reference, im2col, numba, fast, got 'quick'"):
         kernels.choose("quick")
     with pytest.raises(ValueError, match="got 'quick'"), kernels.using("quick"):
         pass

@@ -5,7 +5,7 @@ import pytest
 
 from minicnn import Tensor
 from minicnn import functional as F
-from minicnn.kernels import LADDERS, parallel
+from minicnn.kernels import parallel, rungs
 
 X, WEIGHT, BIAS = [[1, 2], [3, 4]], [[1, 0], [0, 1], [1, 1]], [10, 20, 30]
 
@@ -56,7 +56,7 @@ def test_shapes_that_do_not_fit_are_refused(x, bias, message):
         F.linear(Tensor(np.ones(x)), Tensor(np.ones((5, 2))), Tensor(np.ones(bias)))
 
 
-@pytest.mark.parametrize("rung", LADDERS["linear"][1:])
+@pytest.mark.parametrize("rung", rungs("linear")[1:])
 @pytest.mark.parametrize("batch", [1, 3, 20])
 @pytest.mark.parametrize("bias", [True, False])
 def test_every_rung_agrees_with_the_reference(agrees_with_reference, random, rung, batch, bias):

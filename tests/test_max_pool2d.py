@@ -5,7 +5,7 @@ import pytest
 
 from minicnn import Tensor
 from minicnn import functional as F
-from minicnn.kernels import LADDERS
+from minicnn.kernels import rungs
 
 IMAGE = [[[[1, 5, 2], [7, 3, 0], [4, 6, 8]]]]
 
@@ -33,7 +33,7 @@ def test_padding_is_never_the_maximum(tensor):
     np.testing.assert_array_equal(y.numpy(), -np.ones((1, 1, 2, 2)))
 
 
-@pytest.mark.parametrize("rung", LADDERS["max_pool2d"])
+@pytest.mark.parametrize("rung", rungs("max_pool2d"))
 def test_padding_gets_no_gradient_even_where_all_pixels_are_minus_infinity(rung, use_rung, dtype):
     use_rung("max_pool2d", rung)
     x = Tensor(np.full((1, 1, 3, 3), -np.inf, dtype), requires_grad=True)
@@ -58,7 +58,7 @@ def test_gradient_goes_to_the_maximum_and_overlapping_windows_add_up(tensor, gra
     np.testing.assert_array_equal(grad_x, [[[[0, 10, 0], [101, 0, 0], [0, 0, 1000]]]])
 
 
-@pytest.mark.parametrize("rung", LADDERS["max_pool2d"])
+@pytest.mark.parametrize("rung", rungs("max_pool2d"))
 def test_first_of_equal_pixels_gets_the_whole_gradient(rung, use_rung, dtype):
     use_rung("max_pool2d", rung)
     x = Tensor(np.zeros((1, 1, 2, 4), dtype), requires_grad=True)
@@ -66,7 +66,7 @@ def test_first_of_equal_pixels_gets_the_whole_gradient(rung, use_rung, dtype):
     np.testing.assert_array_equal(x.grad, [[[[1, 0, 1, 0], [0, 0, 0, 0]]]])
 
 
-@pytest.mark.parametrize("rung", LADDERS["max_pool2d"])
+@pytest.mark.parametrize("rung", rungs("max_pool2d"))
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_nan_beats_every_number_wherever_it_is(rung, place, use_rung, dtype):
     use_rung("max_pool2d", rung)
@@ -75,7 +75,7 @@ def test_nan_beats_every_number_wherever_it_is(rung, place, use_rung, dtype):
     assert np.isnan(F.max_pool2d(Tensor(image.reshape(1, 1, 2, 2)), 2).item())
 
 
-@pytest.mark.parametrize("rung", LADDERS["max_pool2d"])
+@pytest.mark.parametrize("rung", rungs("max_pool2d"))
 def test_a_window_may_have_more_elements_than_fit_16_bits(rung, use_rung, dtype):
     use_rung("max_pool2d", rung)
     image = np.zeros((1, 1, 1, 40_000), dtype)
@@ -123,7 +123,7 @@ def test_any_number_of_threads_gives_the_same(any_number_of_threads, random):
     any_number_of_threads(both_ways)
 
 
-@pytest.mark.parametrize("rung", LADDERS["max_pool2d"][1:])
+@pytest.mark.parametrize("rung", rungs("max_pool2d")[1:])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("shape", [(1, 1, 5, 5), (3, 2, 7, 6)])
 @pytest.mark.parametrize("ties", [False, True])

@@ -87,7 +87,7 @@ def test_nothing_else_is_at_top_level(names: set[str]) -> None:
 def test_the_metadata_names_the_distribution_its_version_and_extras(metadata: Message) -> None:
     assert metadata["Name"] == "minicnn-fer"
     assert metadata["Version"] == minicnn.__version__
-    assert set(metadata.get_all("Provides-Extra", [])) == {"gpu", "dev", "docs", "onnx", "parquet"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"gpu", "gpu-cuda12", "dev", "docs", "onnx", "parquet"}
     assert metadata["License-Expression"] == "MIT"
     assert metadata["Requires-Python"] == ">=3.11"
 

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from minicnn.data.preprocessing import Preprocessing
+from minicnn.device import module_for, to_numpy
 from minicnn.errors import UserError
 
 
@@ -33,6 +34,18 @@ def test_every_grey_level_is_right_to_float32_rounding() -> None:
 def test_an_image_gives_the_same_bits_alone_and_in_a_batch(images: NDArray[np.uint8]) -> None:
     preprocess = Preprocessing(0.4, 0.3, equalize=True)
     np.testing.assert_array_equal(preprocess(images)[3:4], preprocess(images[3:4]))
+
+
+def test_normalizing_on_another_device_gives_the_same_bits(device: str, images: NDArray[np.uint8]) -> None:
+    preprocess = Preprocessing(0.4, 0.3, equalize=True)
+    levels = preprocess.levels(images)
+    assert levels.dtype == np.uint8
+    normalized = preprocess.normalized(module_for(device).asarray(levels))
+    np.testing.assert_array_equal(to_numpy(normalized), preprocess(images))
+
+
+def test_levels_are_the_images_themselves_unless_they_are_equalized(images: NDArray[np.uint8]) -> None:
+    assert Preprocessing(0.4, 0.3).levels(images) is images
 
 
 def test_fit_takes_mean_and_std_over_all_pixels(images: NDArray[np.uint8]) -> None:

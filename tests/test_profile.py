@@ -5,11 +5,13 @@ import re
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
-from minicnn import kernels
+from minicnn import kernels, models, nn
 from minicnn.apps import profile
 from minicnn.apps.profile import Profile, Row, format_profile
 from minicnn.data.dataset import CLASSES, Dataset, Split
@@ -44,6 +46,19 @@ def watched(trainer: Trainer) -> Profile:
     return watch
 
 
+@pytest.fixture
+def gpu_trainer(gpu: Any, array_code: None) -> Iterator[Trainer]:
+    """The same, on a GPU and by its own kernels."""
+    images, labels = draw_faces(15, (0, 0))
+    small = np.ascontiguousarray(images[:, ::4, ::4])
+    splits = {"train": Split(small[:10], labels[:10]), "val": Split(small[10:], labels[10:])}
+    network = nn.Sequential(nn.ConvBlock(1, 8, pool=2), nn.Flatten(), nn.Linear(288, 7))
+    with kernels.using("fast"), patch.object(models, "build", lambda *_: network):
+        yield Trainer(
+            Recipe(layers=2, batch_size=4, epochs=2, warmup=0.0), Dataset("drawn", CLASSES, splits, sha256=""), "gpu"
+        )
+
+
 def table(text: str) -> dict[str, list[str]]:
     """The lines of the table by their first column."""
     lines = [re.split(r"\s{2,}", line) for line in text.splitlines()[2:] if "  " in line]
@@ -51,6 +66,22 @@ def table(text: str) -> dict[str, list[str]]:
 
 
 # What is measured
+
+
+def test_a_gpus_steps_run_as_python_so_that_each_operation_shows(gpu_trainer: Trainer) -> None:
+    watch = watched(gpu_trainer)
+    assert {row.calls for row in watch.rows.values()} == {5}
+    assert watch.rows["ConvBlock", (8, 6, 6)].rung == "cuda"
+    steps = gpu_trainer.gpu_steps
+    assert steps is not None
+    assert (steps.replayed, steps.replay) == (0, True)
+    assert format_profile(watch).endswith("without --profile, steps are recorded and replayed as one")
+
+
+def test_a_step_that_cannot_be_recorded_is_told_with_its_reason(gpu_trainer: Trainer) -> None:
+    with kernels.using("im2col"):
+        text = format_profile(watched(gpu_trainer))
+    assert "also without --profile, steps run as Python: they cannot be recorded (" in text.splitlines()[-1]
 
 
 def test_the_first_step_and_the_validation_do_not_count(trainer: Trainer) -> None:
@@ -74,7 +105,7 @@ def test_every_operation_has_its_rung_times_and_largest_output(trainer: Trainer)
     assert block.forward > 0
     assert block.backward > 0
     assert watch.rows["Linear", (7,)].rung == "im2col"
-    assert watch.rows["Sum", ()].rung == ""
+    assert watch.rows["Reshape", (9216,)].rung == ""
     assert (watch.optimizer.rung, watch.optimizer.calls) == ("im2col", 5)
 
 
@@ -85,14 +116,14 @@ def test_the_parts_add_up_to_the_step(trainer: Trainer) -> None:
 
 
 def test_the_wait_for_data_is_told_apart(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared = Loader._prefetched
+    prepared = Loader._batches
 
     def slow(loader: Loader, number: int, start: int) -> Generator[Batch, None, None]:
         for batch in prepared(loader, number, start):
             time.sleep(0.02)
             yield batch
 
-    monkeypatch.setattr(Loader, "_prefetched", slow)
+    monkeypatch.setattr(Loader, "_batches", slow)
     watch = watched(trainer)
     assert watch.steps * 0.02 <= watch.waiting < watch.seconds
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import models, nn, rng
-from minicnn.apps.bench.network import describe_network
-from minicnn.apps.bench.race import Say, race
-from minicnn.apps.bench.workers import check_peer, contestants
+from minicnn import nn, rng
+from minicnn.apps.bench.network import build, describe_network
+from minicnn.apps.bench.race import TOLERANCE, Say, race
+from minicnn.apps.bench.workers import GPU_MODES, check_peer, contestants
 from minicnn.apps.machine import cpu_name
 from minicnn.data.dataset import CLASSES, IMAGE_SIZE
+from minicnn.device import Device, module_for
+from minicnn.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,13 @@ class Settings:
     """What a benchmark was asked for.
 
     Attributes:
-        preset, layers: the network, see minicnn.models.build.
+        preset, layers: the network, see network.build.
         batch_size: images a step.
         threads: of either side.
         against: "torch" or "onnxruntime".
         rounds, steps: turns each side takes, and timed steps in each.
         peer_python: the Python that has the peer.
+        device, precision: where both sides compute, and how exactly; see minicnn.kernels.precision.
     """
 
     preset: str
@@ -40,12 +43,14 @@ class Settings:
     rounds: int
     steps: int
     peer_python: str = sys.executable
+    device: Device = "cpu"
+    precision: str = "float32"
 
 
 def make_network(settings: Settings) -> nn.Module:
     """The network with batch normalization as after some training, so that a mistake in it shows in the logits."""
     rng.manual_seed(0)
-    model = models.build(settings.layers, settings.preset)
+    model = build(settings.layers, settings.preset)
     random = rng.generator()
     for _, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -72,6 +77,11 @@ def run_job(
     `details` go into job.json for the peer, `files` into the folder beside it. Raises UserError too where there is no
     such peer.
     """
+    if settings.device == "gpu" and settings.against not in GPU_MODES:
+        raise UserError(f"bench: {settings.against} is a peer on the CPU alone: --against {', '.join(GPU_MODES)}")
+    if settings.device == "cpu" and settings.precision != "float32":
+        raise UserError(f"bench: expected --precision float32 on the CPU, got {settings.precision}: use --device gpu")
+    module_for(settings.device)
     check_peer(settings.against, settings.peer_python)
     job = {"what": what, **asdict(settings), "network": describe_network(model), **(details or {})}
     with TemporaryDirectory(prefix="minicnn-bench-") as name:
@@ -82,8 +92,9 @@ def run_job(
         np.savez(folder / "batch.npz", images=images, labels=labels)
         for file, content in (files or {}).items():
             (folder / file).write_bytes(content)
-        entered = contestants(settings.against, settings.peer_python, folder, settings.threads)
-        result = race(entered, folder, settings.batch_size, settings.rounds, settings.steps, say)
+        entered = contestants(settings.against, settings.peer_python, folder, settings.threads, settings.device)
+        tolerance = TOLERANCE[settings.precision]
+        result = race(entered, folder, settings.batch_size, settings.rounds, settings.steps, say, tolerance)
     return {"what": what, **asdict(settings), "cpu": cpu_name(), "system": platform.platform(), **result}
 
 

@@ -6,17 +6,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn.device import Device, module_for
 from minicnn.kernels.arrays import Array
+from minicnn.kernels.augment import unchanged, words
 from minicnn.kernels.windows import Windows
 
 
 class Shape(NamedTuple):
-    """How large a case is: images a batch, channels before and after, pixels a side."""
+    """How large a case is: images a batch, channels before and after, pixels a side; and where its arrays live."""
 
     batch: int
     inputs: int
     outputs: int
     side: int
+    device: Device = "cpu"
+
+    def random(self, *extent: int) -> Array:
+        """Normally distributed float32 numbers, the same for the same number of axes."""
+        numbers = np.random.default_rng(len(extent)).standard_normal(extent, dtype=np.float32)
+        return module_for(self.device).asarray(numbers)
 
 
 FULL = Shape(128, 64, 128, 24)
@@ -47,7 +55,7 @@ class Case(NamedTuple):
 def conv2d(shape: Shape) -> Case:
     """A 3x3 convolution; counted as the direct sum, so that a cleverer algorithm may pass for more than the peak."""
     x, weight, grad, windows, flops = _convolution(shape)
-    bias = _random(shape.outputs)
+    bias = shape.random(shape.outputs)
     return Case(
         _image(shape),
         "GFLOP/s",
@@ -60,14 +68,14 @@ def conv2d(shape: Shape) -> Case:
 def conv_block(shape: Shape) -> Case:
     """The same convolution with batch normalization, ReLU and 2x2 pooling; counted as the convolution alone."""
     x, weight, _, windows, flops = _convolution(shape)
-    gamma, beta, pool = _random(shape.outputs), _random(shape.outputs), Windows((2, 2), (2, 2))
-    grad = _random(shape.batch, shape.outputs, shape.side // 2, shape.side // 2)
+    gamma, beta, pool = shape.random(shape.outputs), shape.random(shape.outputs), Windows((2, 2), (2, 2))
+    grad = shape.random(shape.batch, shape.outputs, shape.side // 2, shape.side // 2)
     return Case(
         _image(shape) + ", pool 2",
         "GFLOP/s",
         (flops, 2 * flops),
-        lambda rung: rung.forward(x, weight, gamma, beta, None, 1e-5, windows, 1, pool)[2],
-        lambda rung, saved: rung.backward(grad, saved),
+        lambda rung: rung.forward(x, weight, gamma, beta, None, 1e-5, windows, 1, pool)[::2],
+        lambda rung, done: rung.backward(grad.astype(done[0].dtype, copy=False), done[1]),
     )
 
 
@@ -99,8 +107,8 @@ def avg_pool2d(shape: Shape) -> Case:
 
 def batch_norm(shape: Shape) -> Case:
     """In training: x is read for the statistics and again to be normalized; backward reads x and grad twice."""
-    x, grad = (_random(shape.batch, shape.outputs, shape.side**2) for _ in range(2))
-    gamma, beta = _random(shape.outputs), _random(shape.outputs)
+    x, grad = (shape.random(shape.batch, shape.outputs, shape.side**2) for _ in range(2))
+    gamma, beta = shape.random(shape.outputs), shape.random(shape.outputs)
 
     def forward(rung: ModuleType) -> Any:
         mean, var = rung.statistics(x)
@@ -118,8 +126,8 @@ def batch_norm(shape: Shape) -> Case:
 
 def cross_entropy(shape: Shape) -> Case:
     """Seven classes."""
-    logits, grad = _random(shape.batch, 7), _random(shape.batch)
-    target = np.eye(7, dtype=np.float32)[np.arange(shape.batch) % 7]
+    logits, grad = shape.random(shape.batch, 7), shape.random(shape.batch)
+    target = module_for(shape.device).asarray(np.eye(7, dtype=np.float32)[np.arange(shape.batch) % 7])
     return Case(
         f"{shape.batch} x 7",
         "GB/s",
@@ -131,7 +139,7 @@ def cross_entropy(shape: Shape) -> Case:
 
 def dropout(shape: Shape) -> Case:
     """Half of a dense layer's inputs; which half is worked out anew in backward."""
-    x, grad = (_random(shape.batch, 36 * shape.outputs) for _ in range(2))
+    x, grad = (shape.random(shape.batch, 36 * shape.outputs) for _ in range(2))
     return Case(
         f"{shape.batch} x {x.shape[1]}",
         "GB/s",
@@ -144,14 +152,26 @@ def dropout(shape: Shape) -> Case:
 def linear(shape: Shape) -> Case:
     """The first dense layer of a network with that convolution."""
     inputs, outputs = 36 * shape.outputs, 8 * shape.outputs
-    x, weight, bias = _random(shape.batch, inputs), _random(outputs, inputs), _random(outputs)
-    grad, operations = _random(shape.batch, outputs), 2.0 * shape.batch * inputs * outputs
+    x, weight, bias = shape.random(shape.batch, inputs), shape.random(outputs, inputs), shape.random(outputs)
+    grad, operations = shape.random(shape.batch, outputs), 2.0 * shape.batch * inputs * outputs
     return Case(
         f"{shape.batch} x {inputs} -> {outputs}",
         "GFLOP/s",
         (operations, 2 * operations),
         lambda rung: rung.forward(x, weight, bias),
         lambda rung, _: rung.backward(grad, x, weight, True),
+    )
+
+
+def reduce(shape: Shape) -> Case:
+    """The sum of all numbers of a large array."""
+    (x,) = _parameters(shape, 1)
+    return Case(
+        f"{x.shape[0]} x {x.shape[1]}",
+        "GB/s",
+        (x.nbytes, x.nbytes),
+        lambda rung: rung.total(x),
+        lambda rung, _: rung.squares(x),
     )
 
 
@@ -170,12 +190,29 @@ def sgd(shape: Shape) -> Case:
 def adam(shape: Shape) -> Case:
     """One step of AdamW: four arrays are read, three written."""
     weight, grad, first, second = _parameters(shape, 4)
-    second = np.abs(second)
+    second = abs(second)
     return Case(
         f"{weight.shape[0]} x {weight.shape[1]}",
         "GB/s",
         (7 * weight.nbytes, 0),
         lambda rung: rung.step(weight, grad, first, second, 10, 1e-3, (0.9, 0.999), 1e-8, 1e-2, True),
+        None,
+    )
+
+
+def augment(shape: Shape) -> Case:
+    """Images turned, cropped and mixed; the levels are read and the pixels written once."""
+    xp, side = module_for(shape.device), 2 * shape.side
+    images = np.random.default_rng(3).integers(0, 256, (shape.batch, side, side), dtype=np.uint8)
+    rows = unchanged(shape.batch)
+    rows["sin"], rows["crop_down"], rows["weight"] = 0.1, 2, 0.9
+    levels, amounts = xp.asarray(images), xp.asarray(words(rows))
+    out = xp.empty((shape.batch, 1, side, side), np.float32)
+    return Case(
+        f"{shape.batch} x {side} x {side}",
+        "GB/s",
+        (levels.nbytes + out.nbytes, 0),
+        lambda rung: rung.forward(levels, amounts, 1 / 64, 2.0, out),
         None,
     )
 
@@ -189,33 +226,31 @@ CASES: dict[str, Callable[[Shape], Case]] = {
     "batch_norm": batch_norm,
     "cross_entropy": cross_entropy,
     "dropout": dropout,
+    "reduce": reduce,
     "sgd": sgd,
     "adam": adam,
+    "augment": augment,
 }
 """By operation, as in kernels.LADDERS."""
 
 
 def _convolution(shape: Shape) -> tuple[Array, Array, Array, Windows, float]:
     """Input, weight, upstream gradient, geometry, and the operations of the forward pass."""
-    x = _random(shape.batch, shape.inputs, shape.side, shape.side)
-    weight = _random(shape.outputs, shape.inputs, 3, 3)
-    grad = _random(shape.batch, shape.outputs, shape.side, shape.side)
+    x = shape.random(shape.batch, shape.inputs, shape.side, shape.side)
+    weight = shape.random(shape.outputs, shape.inputs, 3, 3)
+    grad = shape.random(shape.batch, shape.outputs, shape.side, shape.side)
     return x, weight, grad, Windows((3, 3), padding=(1, 1)), 2.0 * grad.size * weight[0].size
 
 
 def _pooling(shape: Shape) -> tuple[Array, Array, Windows]:
-    x = _random(shape.batch, shape.outputs, shape.side, shape.side)
-    grad = _random(shape.batch, shape.outputs, shape.side // 2, shape.side // 2)
+    x = shape.random(shape.batch, shape.outputs, shape.side, shape.side)
+    grad = shape.random(shape.batch, shape.outputs, shape.side // 2, shape.side // 2)
     return x, grad, Windows((2, 2), (2, 2))
 
 
 def _parameters(shape: Shape, count: int) -> list[Array]:
     """As large as the paper's first dense layer."""
-    return [_random(8 * shape.outputs, 72 * shape.inputs) for _ in range(count)]
-
-
-def _random(*shape: int) -> Array:
-    return np.random.default_rng(len(shape)).standard_normal(shape, dtype=np.float32)
+    return [shape.random(8 * shape.outputs, 72 * shape.inputs) for _ in range(count)]
 
 
 def _image(shape: Shape) -> str:

@@ -72,7 +72,7 @@ def _cells(figures: Mapping[str, float] | None, unit: str, mark: str) -> str:
 def _ladder(operation: str, rounds: int, full: Shape, peak: Mapping[str, float]) -> dict[str, Any]:
     """All rungs of one operation."""
     whole, tiny = CASES[operation](full), CASES[operation](TINY)
-    cases = {rung: tiny if rung == "reference" else whole for rung in kernels.LADDERS[operation]}
+    cases = {rung: tiny if rung == "reference" else whole for rung in kernels.rungs(operation)}
     modules = {rung: _load(operation, rung) for rung in cases}
     for rung, case in cases.items():
         _run(case, modules[rung])  # which compiles, and makes buffers

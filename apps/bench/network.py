@@ -3,11 +3,33 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from minicnn import nn, optim
+from minicnn import models, nn, optim, recipes
 from minicnn.errors import UserError
+
+VGG = "vgg"
+"""A network to compare speed on alone: 8 convolutions and two dense layers of 4096, after Simonyan, Zisserman, 2015."""
+
+PRESETS = (*models.PRESETS, VGG)
+"""What a benchmark may be asked for."""
+
+_VGG_WIDTHS = (64, 64, 128, 128, 256, 256, 512, 512)
 
 Layer = dict[str, Any]
 """`layer`: a class of torch.nn; `options`: its arguments; `arrays`: its arrays' names -> ours in `state_dict`."""
+
+
+def build(layers: int, preset: str) -> nn.Module:
+    """The network that is timed; raises UserError where there is none of that depth."""
+    if preset != VGG:
+        return models.build(layers, preset)
+    if layers != len(_VGG_WIDTHS):
+        raise UserError(f"bench: preset {VGG} has {len(_VGG_WIDTHS)} layers: use --layers {len(_VGG_WIDTHS)}")
+    return nn.Sequential(*_vgg())
+
+
+def recipe(layers: int, preset: str) -> recipes.Recipe:
+    """How it is trained; the network without a recipe of its own as preset bench."""
+    return recipes.preset("bench" if preset == VGG else preset, layers=layers)
 
 
 def describe_network(model: nn.Module) -> list[Layer]:
@@ -28,6 +50,19 @@ def describe_optimizer(optimizer: optim.Optimizer) -> dict[str, Any]:
         options = {"lr": optimizer.lr, "betas": optimizer.betas, "eps": optimizer.eps}
         return {"optimizer": "AdamW", "optimizer_options": options, **decay}
     raise UserError(f"bench: {type(optimizer).__name__} has no counterpart in the peer's worker")
+
+
+def _vgg() -> Iterator[nn.Module]:
+    channels = 1
+    for number, width in enumerate(_VGG_WIDTHS):
+        yield nn.ConvBlock(channels, width, pool=2 if number % 2 else None)
+        channels = width
+    yield nn.Flatten()
+    for features in (channels * 3 * 3, 4096):
+        yield nn.Linear(features, 4096)
+        yield nn.ReLU()
+        yield nn.Dropout(0.5)
+    yield nn.Linear(4096, 7)
 
 
 def _layers(module: nn.Module, name: str) -> Iterator[Layer]:

@@ -12,21 +12,27 @@ from typing import Any
 import numpy as np
 
 import minicnn
-from minicnn import functional as F
-from minicnn import inference, models, recipes
-from minicnn.apps.bench.peer_worker import CHECKED, Work, read_batch, serve
-from minicnn.kernels import parallel
+from minicnn import inference, recipes
+from minicnn.apps.bench import network
+from minicnn.apps.bench.peer_worker import CHECKED, Work, peak_mb, read_batch, serve
+from minicnn.data.loader import Batch
+from minicnn.device import module_for
+from minicnn.kernels import parallel, precision
+from minicnn.kernels._gpu.driver import driver
+from minicnn.steps import GpuSteps, Step
 from minicnn.tensor import Tensor
 
 
 class Network:
-    """The network of the job, with its weights."""
+    """The network of the job, with its weights, where the job says."""
 
     def __init__(self, job: dict[str, Any], folder: Path) -> None:
-        self.model = models.build(job["layers"], job["preset"])
+        model = network.build(job["layers"], job["preset"])
         with np.load(folder / "weights.npz", allow_pickle=False) as weights:
-            self.model.load_state_dict(dict(weights))
-        self.images, self.labels = read_batch(folder)
+            model.load_state_dict(dict(weights))
+        self.on_gpu = job["device"] == "gpu"
+        self.model, xp = model.to(job["device"]), module_for(job["device"])
+        self.images, self.labels = (xp.asarray(array) for array in read_batch(folder))
 
     def about(self) -> dict[str, str]:
         """The version of minicnn, and its own words for the network."""
@@ -38,8 +44,17 @@ class Network:
             return self.predict(self.images[:CHECKED]).tolist()
 
     def predict(self, images: Any) -> Any:
-        """Logits of preprocessed images."""
+        """Logits of preprocessed images, in the computer's memory."""
         return self.model(Tensor(images)).numpy()
+
+    def wait(self) -> None:
+        """Until the GPU is idle."""
+        if self.on_gpu:
+            driver().synchronize()
+
+    def peak_mb(self) -> float | None:
+        """What CuPy's pool holds, which it never gives back; or the process."""
+        return round(module_for("gpu").get_default_memory_pool().total_bytes() / 1e6, 1) if self.on_gpu else peak_mb()
 
 
 class Training(Network):
@@ -47,18 +62,19 @@ class Training(Network):
 
     def __init__(self, job: dict[str, Any], folder: Path) -> None:
         super().__init__(job, folder)
-        recipe = recipes.preset(job["preset"], layers=job["layers"])
-        self.label_smoothing = recipe.label_smoothing
-        self.optimizer = recipes.make_optimizer(recipe, self.model)
+        recipe = network.recipe(job["layers"], job["preset"])
+        self.training = Step(self.model, recipes.make_optimizer(recipe, self.model), None, recipe, None)
+        self.batch = Batch(self.images, self.labels)
+        self.many = GpuSteps(self.training) if self.on_gpu else None
 
     def step(self) -> None:
-        """Forward, loss, the loss as a number, backward, update."""
-        scores = self.model.train()(Tensor(self.images))
-        loss = F.cross_entropy(scores, self.labels, None, self.label_smoothing)
+        """Forward, loss, backward, update, and on the CPU the loss as a number."""
+        if self.many is not None:
+            self.many(self.batch)
+            return
+        _, loss = self.training.forward(*self.batch)
         loss.item()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        self.training.backward(loss)
 
 
 class Inference(Network):
@@ -78,6 +94,7 @@ def _start() -> Work:
     folder, threads = Path(sys.argv[1]), int(sys.argv[3])
     parallel.set_threads(threads)
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    ExitStack().enter_context(precision.using(job["precision"]))  # until the process ends
     return Training(job, folder) if job["what"] == "train" else Inference(job, folder)
 
 

@@ -26,7 +26,9 @@ CHECKED = 16
 
 
 class Work(Protocol):
-    """What a side of the benchmark does."""
+    """What a side of the benchmark does; `on_gpu` says that a step may return before it is done."""
+
+    on_gpu: bool
 
     def about(self) -> dict[str, str]:
         """The framework with its version, and the network in its own words."""
@@ -37,9 +39,33 @@ class Work(Protocol):
     def step(self) -> None:
         """What is timed: one training step, or one batch of inference."""
 
+    def wait(self) -> None:
+        """Return when all steps are done; a CPU has done them by then."""
+
+    def peak_mb(self) -> float | None:
+        """The most memory held so far, in MB (10^6 bytes): of the GPU where the work is there, else of the process."""
+
+
+class OnCpu:
+    """What work on the CPU has in common: a step is done when it returns."""
+
+    on_gpu = False
+
+    def wait(self) -> None:
+        """Nothing to wait for."""
+
+    def peak_mb(self) -> float | None:
+        """The process's."""
+        return peak_mb()
+
 
 class TorchNetwork:
-    """The network in PyTorch, with our weights; MODE names what is switched on: eager, channels_last, compile."""
+    """The network in PyTorch, with our weights.
+
+    MODE names what is switched on, joined by "+": eager, channels_last, compile, max-autotune (compile with that mode,
+    which captures CUDA graphs). On a GPU the job's precision is PyTorch's own: autocast for bfloat16, TF32 allowed or
+    not.
+    """
 
     def __init__(self, job: dict[str, Any], folder: Path, mode: str, threads: int) -> None:
         import torch
@@ -47,14 +73,23 @@ class TorchNetwork:
         torch.set_num_threads(threads)
         torch.manual_seed(0)
         self.torch, self.job = torch, job
+        self.on_gpu = job["device"] == "gpu"
+        self.device = "cuda" if self.on_gpu else "cpu"
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("highest" if job["precision"] == "float32" else "high")
+        torch.backends.cudnn.allow_tf32 = job["precision"] != "float32"
         images, labels = read_batch(folder)
         with np.load(folder / "weights.npz", allow_pickle=False) as weights:
             model = torch.nn.Sequential(*(self._layer(layer, weights) for layer in job["network"]))
         layout = torch.channels_last if "channels_last" in mode else torch.contiguous_format
-        self.model = model.to(memory_format=layout)
-        self.images = torch.from_numpy(images).to(memory_format=layout)
-        self.labels = torch.from_numpy(labels)
-        self.network = torch.compile(self.model) if "compile" in mode else self.model
+        self.model = model.to(device=self.device, memory_format=layout)
+        self.images = torch.from_numpy(images).to(device=self.device, memory_format=layout)
+        self.labels = torch.from_numpy(labels).to(self.device)
+        self.network = self.model
+        if "compile" in mode:
+            self.network = torch.compile(self.model)
+        if "max-autotune" in mode:
+            self.network = torch.compile(self.model, mode="max-autotune")
 
     def _layer(self, layer: dict[str, Any], weights: Any) -> Any:
         """A layer of torch.nn by its name, options and arrays."""
@@ -69,6 +104,19 @@ class TorchNetwork:
         """PyTorch's version, and its own words for the network."""
         return {"framework": f"PyTorch {self.torch.__version__}", "network": str(self.model)}
 
+    def wait(self) -> None:
+        """Until the GPU is idle."""
+        if self.on_gpu:
+            self.torch.cuda.synchronize()
+
+    def peak_mb(self) -> float | None:
+        """What PyTorch's allocator held at most, or the process."""
+        return round(self.torch.cuda.max_memory_reserved() / 1e6, 1) if self.on_gpu else peak_mb()
+
+    def mixed(self) -> Any:
+        """The context in which the network runs forward."""
+        return self.torch.autocast(self.device, self.torch.bfloat16, enabled=self.job["precision"] == "bfloat16")
+
 
 class TorchTraining(TorchNetwork):
     """A training step as everybody writes it."""
@@ -80,24 +128,28 @@ class TorchTraining(TorchNetwork):
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": job["weight_decay"]},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimizer = getattr(self.torch.optim, job["optimizer"])(groups, **job["optimizer_options"])
+        # on a GPU PyTorch's fused optimizer is its fastest; on the CPU it is run as it comes
+        fused = {"fused": True} if self.on_gpu else {}
+        self.optimizer = getattr(self.torch.optim, job["optimizer"])(groups, **job["optimizer_options"], **fused)
         self.loss = self.torch.nn.CrossEntropyLoss(label_smoothing=job["label_smoothing"])
 
     def logits(self) -> Any:
         """By the module that is not compiled, so that nothing is compiled for this alone."""
         self.model.eval()
-        with self.torch.inference_mode():
-            logits = self.model(self.images[:CHECKED]).tolist()
+        with self.torch.inference_mode(), self.mixed():
+            logits = self.model(self.images[:CHECKED]).float().tolist()
         self.model.train()
         return logits
 
     def step(self) -> None:
-        """Forward, loss, backward, update, and the loss as a number."""
+        """Forward, loss, backward, update, and on the CPU the loss as a number: on a GPU nobody waits for each one."""
         self.optimizer.zero_grad()
-        loss = self.loss(self.network(self.images), self.labels)
+        with self.mixed():
+            loss = self.loss(self.network(self.images), self.labels)
         loss.backward()
         self.optimizer.step()
-        loss.item()
+        if not self.on_gpu:
+            loss.item()
 
 
 class TorchInference(TorchNetwork):
@@ -105,7 +157,7 @@ class TorchInference(TorchNetwork):
 
     def logits(self) -> Any:
         """By what is timed."""
-        return self._forward()[:CHECKED].tolist()
+        return self._forward()[:CHECKED].float().tolist()
 
     def step(self) -> None:
         """One batch."""
@@ -113,11 +165,11 @@ class TorchInference(TorchNetwork):
 
     def _forward(self) -> Any:
         self.model.eval()
-        with self.torch.inference_mode():
+        with self.torch.inference_mode(), self.mixed():
             return self.network(self.images)
 
 
-class OnnxInference:
+class OnnxInference(OnCpu):
     """A batch through ONNX Runtime, from the file that `minicnn export` writes."""
 
     def __init__(self, job: dict[str, Any], folder: Path, mode: str, threads: int) -> None:
@@ -187,12 +239,19 @@ def serve(start: Callable[[], Work]) -> None:
 def _answer(work: Work, question: str, steps: str = "") -> dict[str, Any]:
     if question == "logits":
         return {"logits": work.logits()}
+    return {"seconds": _timed(work, int(steps)), "peak_mb": work.peak_mb()}
+
+
+def _timed(work: Work, steps: int) -> list[float]:
+    """Seconds of each step; on a GPU, which works on while the host asks for more, the first and the others' mean."""
     seconds = []
-    for _ in range(int(steps)):
+    for count in (1, steps - 1) if work.on_gpu and steps > 1 else [1] * steps:
         started = time.perf_counter()
-        work.step()
-        seconds.append(time.perf_counter() - started)
-    return {"seconds": seconds, "peak_mb": peak_mb()}
+        for _ in range(count):
+            work.step()
+        work.wait()
+        seconds.append((time.perf_counter() - started) / count)
+    return seconds
 
 
 def _start() -> Work:

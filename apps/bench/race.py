@@ -12,8 +12,8 @@ import numpy as np
 from minicnn.apps.bench.workers import Contestant, Worker, WorkerError
 from minicnn.errors import UserError
 
-TOLERANCE = 1e-4
-"""How far logits may be from ours, as a share of the largest one (of 1 where all are smaller)."""
+TOLERANCE = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 5e-2}
+"""How far logits may be from ours, as a share of the largest one (of 1 where all are smaller), by the precision."""
 
 _WARM_UP = 2  # steps before the first turn: kernels are compiled, buffers made
 _PAUSE = 0.05  # seconds between turns, for threads that wait by spinning to go to sleep
@@ -23,7 +23,13 @@ Say = Callable[[str], None]
 
 
 def race(
-    entered: Sequence[Contestant], folder: Path, batch_size: int, rounds: int, steps: int, say: Say
+    entered: Sequence[Contestant],
+    folder: Path,
+    batch_size: int,
+    rounds: int,
+    steps: int,
+    say: Say,
+    tolerance: float = TOLERANCE["float32"],
 ) -> dict[str, Any]:
     """Let the contestants take `steps` steps a turn, `rounds` turns each; returns figures and ratios.
 
@@ -31,7 +37,7 @@ def race(
     run is in `failed`, with the reason. Raises UserError where ours, or the whole peer, does not run.
     """
     with ExitStack() as stack:
-        track = _Track(say)
+        track = _Track(say, tolerance)
         for number, contestant in enumerate(entered):
             track.enter(stack.enter_context(Worker(contestant, folder / f"{number}.log")))
         require_two_sides({contestant.side for contestant in entered if contestant.name in track.running}, track.failed)
@@ -43,7 +49,7 @@ def race(
     peers = [name for name in track.about if sides[name] in ("peer", "tuned peer")]
     return {
         **compare(track.times, sides, batch_size),
-        "same_logits": all(difference <= TOLERANCE for difference in track.differences.values()),
+        "same_logits": all(difference <= tolerance for difference in track.differences.values()),
         "logits_difference": max(track.differences[name] for name in track.times),
         "modes": {
             name: {**figures(seconds, batch_size), "peak_mb": track.memory[name]}
@@ -66,8 +72,8 @@ class _Track:
         failed: who fell out, and why.
     """
 
-    def __init__(self, say: Say) -> None:
-        self.say = say
+    def __init__(self, say: Say, tolerance: float) -> None:
+        self.say, self.tolerance = say, tolerance
         self.running: dict[str, Worker] = {}
         self.times: dict[str, list[float]] = {}
         self.memory: dict[str, float | None] = {}
@@ -105,7 +111,7 @@ class _Track:
         self.logits = logits if self.logits is None else self.logits
         difference = _difference(logits, self.logits)
         self.differences[name] = difference
-        if not difference <= TOLERANCE:  # NaN is no agreement either
+        if not difference <= self.tolerance:  # NaN is no agreement either
             raise WorkerError(f"its logits differ from ours by {difference:.2g}")
 
     def _drop(self, worker: Worker, error: WorkerError) -> None:
@@ -171,7 +177,7 @@ def format_result(result: Mapping[str, Any]) -> str:
     ours, peer = result["frameworks"]
     lines = [
         f"{result['what']}: preset {result['preset']}, {result['layers']} layers, batch {result['batch_size']}, "
-        f"float32, {result['threads']} threads, {result['rounds']} rounds of {result['steps']} steps, {result['cpu']}",
+        f"{result['precision']}, {_machine(result)}, {result['rounds']} rounds of {result['steps']} steps",
         f"{ours} against {peer}, the same network, weights and batch; evaluation logits "
         + (f"agree (to {result['logits_difference']:.1e})" if result["same_logits"] else "DIFFER"),
         "",
@@ -196,6 +202,10 @@ def format_result(result: Mapping[str, Any]) -> str:
             f"{result['speedup_of_threads_min']:.2f} by the fastest steps"
         )
     return "\n".join(lines)
+
+
+def _machine(result: Mapping[str, Any]) -> str:
+    return "GPU" if result["device"] == "gpu" else f"{result['threads']} threads, {result['cpu']}"
 
 
 def _difference(logits: Any, ours: Any) -> float:

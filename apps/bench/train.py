@@ -4,7 +4,7 @@ from typing import Any
 
 from minicnn import recipes
 from minicnn.apps.bench.job import Settings, make_network, run_job
-from minicnn.apps.bench.network import describe_optimizer
+from minicnn.apps.bench.network import describe_optimizer, recipe
 from minicnn.apps.bench.race import Say
 
 STEPS = 4
@@ -17,6 +17,7 @@ def bench_train(settings: Settings, say: Say) -> dict[str, Any]:
     See race.race for what comes back and what is raised.
     """
     model = make_network(settings)
-    recipe = recipes.preset(settings.preset, layers=settings.layers)
-    details = {**describe_optimizer(recipes.make_optimizer(recipe, model)), "label_smoothing": recipe.label_smoothing}
+    training = recipe(settings.layers, settings.preset)
+    optimizer = describe_optimizer(recipes.make_optimizer(training, model))
+    details = {**optimizer, "label_smoothing": training.label_smoothing}
     return run_job("train", settings, model, say, details)

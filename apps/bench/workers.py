@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import minicnn
+from minicnn.device import Device
 from minicnn.errors import UserError
 
 TUNED_ALLOCATOR = {
@@ -25,7 +26,16 @@ PEER_MODES = {
     "torch": ("eager", "channels_last", "compile", "compile+channels_last"),
     "onnxruntime": ("onnxruntime",),
 }
-"""How each peer is run; each of them also with a tuned allocator."""
+"""How each peer is run on the CPU; each of them also with a tuned allocator."""
+
+GPU_MODES = {"torch": ("channels_last", "compile+channels_last", "max-autotune+channels_last")}
+"""How each peer is run on a GPU, whose memory has an allocator of its own."""
+
+_AS_INSTALLED: tuple[str, str, dict[str, str]] = ("peer", "", {})
+_SIDES: dict[Device, tuple[tuple[str, str, dict[str, str]], ...]] = {
+    "cpu": (_AS_INSTALLED, ("tuned peer", ", tuned allocator", TUNED_ALLOCATOR)),
+    "gpu": (_AS_INSTALLED,),
+}
 
 _INSTALL = {"torch": "pip install torch --index-url https://download.pytorch.org/whl/cpu"}
 """Where not `pip install` and the name: PyTorch's usual build brings gigabytes for GPUs."""
@@ -70,12 +80,12 @@ def check_peer(against: str, python: str) -> None:
         )
 
 
-def contestants(against: str, peer_python: str, folder: Path, threads: int) -> list[Contestant]:
-    """Ours, ours with one thread where there are more, and the peer in all its modes."""
+def contestants(against: str, peer_python: str, folder: Path, threads: int, device: Device = "cpu") -> list[Contestant]:
+    """Ours, on the CPU ours with one thread where there are more, and the peer in all its modes."""
     # a copy: Python looks for modules beside a script first, and ours are called `train` and `kernels`
     script = shutil.copy(Path(__file__).with_name("peer_worker.py"), folder)
     ours = [Contestant("ours", "ours", *_own(folder, threads))]
-    if threads > 1:
+    if threads > 1 and device == "cpu":
         ours.append(Contestant("ours, 1 thread", "ours, 1 thread", *_own(folder, 1)))
     peers = [
         Contestant(
@@ -84,8 +94,8 @@ def contestants(against: str, peer_python: str, folder: Path, threads: int) -> l
             [peer_python, str(script), str(folder), name, str(threads)],
             {**os.environ, **changes},
         )
-        for side, suffix, changes in (("peer", "", {}), ("tuned peer", ", tuned allocator", TUNED_ALLOCATOR))
-        for name in PEER_MODES[against]
+        for side, suffix, changes in _SIDES[device]
+        for name in (PEER_MODES if device == "cpu" else GPU_MODES)[against]
     ]
     return ours + peers
 

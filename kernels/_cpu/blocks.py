@@ -35,7 +35,7 @@ def weight_square(weight: Array, u: Array, swap: bool, m: int, scratch: Array, r
                 taps[tap * square + to] = weight[o, i, tap // 3, tap % 3]
     weight_tiles(m, taps.ctypes.data, transformed.ctypes.data, POSITION)
     for p in range((m + 2) ** 2):
-        target = u[p, column, row * PANEL : (row + 1) * PANEL].reshape(-1)
+        target = u[column, p, row * PANEL : (row + 1) * PANEL].reshape(-1)
         target[:] = transformed[p * POSITION : p * POSITION + square]
 
 
@@ -70,7 +70,7 @@ def result_blocks(
     panels, out_panels = channels // PANEL, plan.outputs // PANEL
     first = block * plan.block_images
     count = min(plan.block_images, plan.images - first)
-    filled = (count * plan.down * plan.across + 3) // 4 * 4
+    tiles = count * plan.down * plan.across
     a = v.ctypes.data + 4 * block * v.shape[1]
     c = products.ctypes.data + 4 * slot * products.shape[1]
     for g in range(first_group, last_group):
@@ -80,8 +80,8 @@ def result_blocks(
             for k in range(here):
                 product(
                     a + 4 * p * panels * panel,
-                    u.ctypes.data + 4 * (p * out_panels + first_panel + k) * channels * PANEL,
-                    c + 4 * (p * here + k) * panel, filled, panels, PANEL, panel,
+                    u.ctypes.data + 4 * ((first_panel + k) * positions + p) * channels * PANEL,
+                    c + 4 * (p * here + k) * panel, tiles, panels, PANEL, panel,
                 )  # fmt: skip
         if direct:
             address, width = y.ctypes.data + 4 * (first * plan.out_height * plan.out_width * plan.outputs), plan.outputs
@@ -146,18 +146,19 @@ def input_grad_block(
 ) -> None:
     """Add to the gradient of a block's input."""
     panels, in_panels, panel = plan.outputs // PANEL, plan.channels // PANEL, plan.panel
+    positions = (plan.m + 2) ** 2
     count = min(plan.block_images, plan.images - block * plan.block_images)
-    filled = (count * plan.down * plan.across + 3) // 4 * 4
+    tiles = count * plan.down * plan.across
     a = dm.ctypes.data + 4 * block * dm.shape[1]
     c = products.ctypes.data + 4 * slot * products.shape[1]
     for first_panel in range(0, in_panels, group):
         here = min(group, in_panels - first_panel)
-        for p in range((plan.m + 2) ** 2):
+        for p in range(positions):
             for k in range(here):
                 product(
                     a + 4 * p * panels * panel,
-                    u_t.ctypes.data + 4 * (p * in_panels + first_panel + k) * plan.outputs * PANEL,
-                    c + 4 * (p * here + k) * panel, filled, panels, PANEL, panel,
+                    u_t.ctypes.data + 4 * ((first_panel + k) * positions + p) * plan.outputs * PANEL,
+                    c + 4 * (p * here + k) * panel, tiles, panels, PANEL, panel,
                 )  # fmt: skip
         input_grad_tiles(products, dx, spare, plan, block, slot, here, first_panel)
 

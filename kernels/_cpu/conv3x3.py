@@ -32,7 +32,10 @@ ZEROS, _NOWHERE = np.zeros(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
 
 
 class Weights(NamedTuple):
-    """A weight, transformed: `u` (positions, O/PANEL, C, PANEL); `u_t`, for the input's gradient, swaps O and C."""
+    """A weight, transformed: `u` (O/PANEL, positions, C, PANEL); `u_t`, for the input's gradient, swaps O and C.
+
+    All that a panel of results is multiplied by lies together, to be fetched ahead.
+    """
 
     u: Array
     u_t: Array | None
@@ -42,8 +45,8 @@ def transform_weight(weight: Array, plan: Plan, with_transposed: bool) -> Weight
     """Transform `weight` (O, C, 3, 3)."""
     weight, m = np.ascontiguousarray(weight), plan.m
     positions, panels, in_panels = (m + 2) ** 2, plan.outputs // PANEL, plan.channels // PANEL
-    u = workspace.empty((positions, panels, plan.channels, PANEL))
-    u_t = workspace.empty((positions, in_panels, plan.outputs, PANEL)) if with_transposed else None
+    u = workspace.empty((panels, positions, plan.channels, PANEL))
+    u_t = workspace.empty((in_panels, positions, plan.outputs, PANEL)) if with_transposed else None
     scratch = _square_scratch(m)
 
     def squares(first: int, last: int, slot: int) -> None:
@@ -78,7 +81,7 @@ def forward(x: Array, weights: Weights, plan: Plan, finish: Finish) -> tuple[Arr
     squares of each output channel.
     """
     v = empty_blocks(plan, plan.channels)
-    positions, panels = (plan.m + 2) ** 2, plan.outputs // PANEL
+    positions, panels, in_panels = (plan.m + 2) ** 2, plan.outputs // PANEL, plan.channels // PANEL
     # with too few blocks to keep the threads busy they share out the groups too, which had better be small
     by_groups = plan.blocks < 2 * threads()
     group = 1 if by_groups else min(_GROUP, panels)
@@ -99,7 +102,7 @@ def forward(x: Array, weights: Weights, plan: Plan, finish: Finish) -> tuple[Arr
 
     def whole_blocks(first: int, last: int, slot: int) -> None:
         for block in range(first, last):
-            input_images(x, v, ZEROS, plan, block * plan.block_images, (block + 1) * plan.block_images)
+            input_images(x, v, ZEROS, plan, block * plan.block_images, (block + 1) * plan.block_images, 0, in_panels)
             multiply(block, slot, 0, groups)
 
     def groups_of_blocks(first: int, last: int, slot: int) -> None:
@@ -107,7 +110,7 @@ def forward(x: Array, weights: Weights, plan: Plan, finish: Finish) -> tuple[Arr
             multiply(part // groups, slot, part % groups, part % groups + 1)
 
     if by_groups:
-        share(plan.images, lambda first, last, slot: input_images(x, v, ZEROS, plan, first, last))
+        share(plan.images, lambda first, last, slot: input_images(x, v, ZEROS, plan, first, last, 0, in_panels))
         share(plan.blocks * groups, groups_of_blocks)
     else:
         share(plan.blocks, whole_blocks)
@@ -116,8 +119,8 @@ def forward(x: Array, weights: Weights, plan: Plan, finish: Finish) -> tuple[Arr
 
 def input_transform(x: Array, plan: Plan) -> Array:
     """V for all blocks, (blocks, numbers): see plan.py."""
-    v = empty_blocks(plan, plan.channels)
-    share(plan.images, lambda first, last, slot: input_images(x, v, ZEROS, plan, first, last))
+    v, in_panels = empty_blocks(plan, plan.channels), plan.channels // PANEL
+    share(plan.images, lambda first, last, slot: input_images(x, v, ZEROS, plan, first, last, 0, in_panels))
     return v
 
 

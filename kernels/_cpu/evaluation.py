@@ -28,27 +28,25 @@ def forward(
     """The block's output (N, H', W', O) for `x` (N, H, W, C)."""
     sources = (weight, gamma, beta, *running)
 
-    def fold() -> tuple[Array, Array]:
-        mean, var = running
-        scale = gamma / np.sqrt(var + np.float32(eps))
-        return weight * scale[:, None, None, None], beta - mean * scale
+    def folded() -> tuple[Array, Array]:
+        return fold(*sources, eps)
 
     height, width = windows.output_size(*x.shape[1:3])
     size = (height // 2, width // 2) if pool else (height, width)
     y = workspace.empty((len(x), *size, len(weight)))
-    if pool and first_layer.fits(x, weight, windows):
-        taps, shift = derived(("first layer", eps), sources, lambda: first_layer.as_taps(*fold()))
+    if pool and first_layer.fits(x.shape, weight, windows):
+        taps, shift = derived(("first layer", eps), sources, lambda: first_layer.as_taps(*folded()))
         first_layer.forward(first_layer.pad(x), taps, shift, y, workspace.empty(y.shape, np.uint8))
         return y
     plan = winograd_plan(x.shape, weight, windows, groups)
     if plan is None:
 
         def pack() -> tuple[Array, Array, Array]:
-            folded, shift = fold()
-            return folded, conv_gemm.pack(folded, groups), shift
+            scaled, shift = folded()
+            return scaled, conv_gemm.pack(scaled, groups), shift
 
-        folded, packed, shift = derived(("general", eps), sources, pack)
-        convolved = conv_gemm.forward(x, folded, shift, windows, groups, packed)
+        scaled, packed, shift = derived(("general", eps), sources, pack)
+        convolved = conv_gemm.forward(x, scaled, shift, windows, groups, packed)
         zero = np.zeros_like(shift)
         share(
             len(x),
@@ -59,9 +57,15 @@ def forward(
         return y
 
     def transform() -> tuple[conv3x3.Weights, Array]:
-        folded, shift = fold()
-        return conv3x3.transform_weight(folded, plan, with_transposed=False), shift
+        scaled, shift = folded()
+        return conv3x3.transform_weight(scaled, plan, with_transposed=False), shift
 
     weights, shift = derived(("winograd", plan.m, eps), sources, transform)
     conv3x3.forward(x, weights, plan, conv3x3.Finish(y, shift, relu=True, pool=pool))
     return y
+
+
+def fold(weight: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps: float) -> tuple[Array, Array]:
+    """Weight and bias of the convolution that normalizes as well."""
+    scale = gamma / np.sqrt(var + np.float32(eps))
+    return weight * scale[:, None, None, None], beta - mean * scale

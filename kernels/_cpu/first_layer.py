@@ -16,6 +16,7 @@ import numpy as np
 
 from minicnn.kernels._cpu import workspace
 from minicnn.kernels._cpu.jit import compiled_reordered
+from minicnn.kernels._cpu.parts import inlined
 from minicnn.kernels._cpu.passes import OFF
 from minicnn.kernels.arrays import Array
 from minicnn.kernels.parallel import share
@@ -81,10 +82,10 @@ def block_gradients(grad: Array, saved: Saved) -> tuple[Array, Array, Array]:
     return grad_weight, grad_gamma.astype(np.float32), sum_g.astype(np.float32)
 
 
-def fits(x: Array, weight: Array, windows: Windows) -> bool:
-    """Whether this is the block for images (N, H, W, C): one channel, and windows that pooling covers whole."""
+def fits(shape: tuple[int, ...], weight: Array, windows: Windows) -> bool:
+    """Whether this is the block for images of `shape` (N, H, W, C): one channel, windows that pooling covers whole."""
     same = Windows((3, 3), padding=(1, 1))
-    return weight.shape[1] == 1 == x.shape[3] and windows == same and x.shape[1] % 2 == x.shape[2] % 2 == 0
+    return weight.shape[1] == 1 == shape[3] and windows == same and shape[1] % 2 == shape[2] % 2 == 0
 
 
 def as_taps(weight: Array, shift: Array) -> tuple[Array, Array]:
@@ -143,28 +144,34 @@ def _patch_moments(x: Array, parts: Array, first: int, last: int) -> None:
                 parts[n, a, b] = parts[n, b, a] = total
 
 
-@compiled_reordered
-def _forward(x: Array, weight: Array, shift: Array, y: Array, choice: Array, first: int, last: int) -> None:
+@inlined
+def forward_row(x: Array, weight: Array, shift: Array, y: Array, choice: Array, n: int, i: int) -> None:
+    """A row of image `n` of `y`, with what pooling chose; written out in callers of `compiled_reordered`."""
     zero = np.float32(0)
     p = np.empty((4, 4), np.float32)
+    for j in range(y.shape[2]):
+        p[:] = x[n, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4]
+        for c in range(y.shape[3]):
+            value = shift[c]
+            for k in range(9):
+                value += p[k // 3, k % 3] * weight[k, c]
+            chosen = np.int32(0)
+            for e in range(1, 4):
+                other = shift[c]
+                for k in range(9):
+                    other += p[e // 2 + k // 3, e % 2 + k % 3] * weight[k, c]
+                better = other > value or other != other
+                value = other if better else value
+                chosen = np.int32(e) if better else chosen
+            y[n, i, j, c] = zero if value < zero else value
+            choice[n, i, j, c] = chosen if value > zero else np.int32(OFF)
+
+
+@compiled_reordered
+def _forward(x: Array, weight: Array, shift: Array, y: Array, choice: Array, first: int, last: int) -> None:
     for n in range(first, last):
         for i in range(y.shape[1]):
-            for j in range(y.shape[2]):
-                p[:] = x[n, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4]
-                for c in range(y.shape[3]):
-                    value = shift[c]
-                    for k in range(9):
-                        value += p[k // 3, k % 3] * weight[k, c]
-                    chosen = np.int32(0)
-                    for e in range(1, 4):
-                        other = shift[c]
-                        for k in range(9):
-                            other += p[e // 2 + k // 3, e % 2 + k % 3] * weight[k, c]
-                        better = other > value or other != other
-                        value = other if better else value
-                        chosen = np.int32(e) if better else chosen
-                    y[n, i, j, c] = zero if value < zero else value
-                    choice[n, i, j, c] = chosen if value > zero else np.int32(OFF)
+            forward_row(x, weight, shift, y, choice, n, i)
 
 
 @compiled_reordered

@@ -29,13 +29,15 @@ PANEL, WIDTH = vector.PANEL, vector.width()
 _ROWS, _VECTORS = vector.tile()
 _COLUMNS = _VECTORS * WIDTH
 _UNROLL = 4
+_AHEAD = 1024
+"""Numbers of B that are fetched before they are needed: memory takes as long as some 40 steps."""
 TRANSPOSED_ROWS = 8 if WIDTH == 16 else 4  # divides PANEL
 
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, WIDTH)
 
 
-def _micro_kernel(rows: int, a_row: int, a_k: int) -> Any:
+def _micro_kernel(rows: int, a_row: int, a_k: int, ahead: int = 0) -> Any:
     """C (rows, _COLUMNS) (+)= A @ B, with A[i, k] at a + i * a_row + k * a_k within a chunk."""
 
     @intrinsic
@@ -63,6 +65,8 @@ def _micro_kernel(rows: int, a_row: int, a_k: int) -> Any:
                     now_a = builder.gep(first_a, [builder.mul(loop.index, INT(a_k * _UNROLL))])
                     now_b = builder.gep(first_b, [builder.mul(loop.index, INT(PANEL * _UNROLL))])
                     for k in range(_UNROLL):
+                        for line in range(0, _COLUMNS * 4, 64) if ahead else ():
+                            fetch(builder, builder.gep(now_b, [INT(k * PANEL + line // 4 + ahead)]))
                         row = [
                             builder.load(at(builder, now_b, k * PANEL + j * WIDTH), align=4) for j in range(_VECTORS)
                         ]
@@ -80,6 +84,14 @@ def _micro_kernel(rows: int, a_row: int, a_k: int) -> Any:
         return signature, generate
 
     return kernel
+
+
+def fetch(builder: Any, pointer: Any) -> None:
+    """Have the memory at `pointer` brought near, for whoever reads it later."""
+    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(prefetch, [builder.bitcast(pointer, byte), flag(0), flag(3), flag(1)])
 
 
 def at(builder: Any, pointer: Any, offset: Any) -> Any:
@@ -101,9 +113,9 @@ def broadcast(builder: Any, number: Any) -> Any:
     return builder.shuffle_vector(builder.insert_element(undefined, number, first(0)), undefined, lanes)
 
 
-_all_rows = _micro_kernel(_ROWS, PANEL, 1)
-_two_thirds = _micro_kernel(_ROWS * 2 // 3, PANEL, 1)
-_one_third = _micro_kernel(_ROWS // 3, PANEL, 1)
+_all_rows, _three_quarters, _two_thirds, _one_third = (
+    _micro_kernel(rows, PANEL, 1, _AHEAD) for rows in (_ROWS, _ROWS * 3 // 4, _ROWS * 2 // 3, _ROWS // 3)
+)
 _transposed = _micro_kernel(TRANSPOSED_ROWS, 1, PANEL)
 
 SPARE_ROWS = _ROWS - 1
@@ -117,9 +129,12 @@ def product(a: int, b: int, c: int, rows: int, chunks: int, k: int, a_jump: int)
         _b, _c, row = b + 4 * column, c + 4 * column, 0
         while row < rows:
             _a, here, left = a + 4 * PANEL * row, _c + 4 * PANEL * row, rows - row
-            if left > _ROWS * 2 // 3:
+            if left > _ROWS * 3 // 4:
                 _all_rows(_a, _b, here, chunks, k // _UNROLL, a_jump, PANEL * PANEL, 0)
                 row += _ROWS
+            elif left > _ROWS * 2 // 3:  # 9 tiles or pixels are common: 3 x 3 of them
+                _three_quarters(_a, _b, here, chunks, k // _UNROLL, a_jump, PANEL * PANEL, 0)
+                row += _ROWS * 3 // 4
             elif left > _ROWS // 3:
                 _two_thirds(_a, _b, here, chunks, k // _UNROLL, a_jump, PANEL * PANEL, 0)
                 row += _ROWS * 2 // 3

@@ -19,8 +19,10 @@ _weight_grad2, _weight_grad3, _weight_grad6 = (transform(g.T) for g in (_G2, _G3
 
 
 @compiled
-def input_images(x: Array, v: Array, zeros: Array, plan: Plan, first: int, last: int) -> None:
-    """V = B^T x B for the tiles of images `first` to `last` (or to the end) of `x` (N, H, W, C)."""
+def input_images(
+    x: Array, v: Array, zeros: Array, plan: Plan, first: int, last: int, first_panel: int, last_panel: int
+) -> None:
+    """V = B^T x B for the tiles of images `first` to `last` (or to the end) of `x` (N, H, W, C), some panels of it."""
     m, across, channels = plan.m, plan.across, plan.channels
     a, height, width, panel = m + 2, plan.height, plan.width, plan.panel
     panels, row, column = channels // PANEL, width * channels, channels
@@ -33,7 +35,7 @@ def input_images(x: Array, v: Array, zeros: Array, plan: Plan, first: int, last:
                 x0 = tx * m - plan.padding
                 c0, c1 = max(0, -x0), min(a, width - x0)
                 source = x.ctypes.data + 4 * ((n * height + y0) * row + x0 * column)
-                for c in range(0, channels, WIDTH):
+                for c in range(first_panel * PANEL, last_panel * PANEL, WIDTH):
                     target = base + 4 * (c // PANEL * panel + t * PANEL + c % PANEL)
                     arguments = (
                         source + 4 * c, row, column, target, a * panels * panel, panels * panel, r0, r1, c0, c1,
@@ -46,7 +48,7 @@ def input_images(x: Array, v: Array, zeros: Array, plan: Plan, first: int, last:
                     else:
                         _input2(*arguments)
                 t += 1
-        _clear_rows(v, plan, panels, n)
+        _clear_rows(v, plan, panels, n, first_panel, last_panel)
 
 
 @compiled
@@ -109,7 +111,7 @@ def grad_tiles(grad: int, dm: Array, zeros: Array, plan: Plan, n: int, ty: int) 
             else:
                 _grad2(*arguments)
     if ty == plan.down - 1:
-        _clear_rows(dm, plan, panels, n)
+        _clear_rows(dm, plan, panels, n, 0, panels)
 
 
 @compiled
@@ -182,11 +184,12 @@ def _place(blocks: Array, plan: Plan, n: int) -> tuple[int, int]:
 
 
 @compiled
-def _clear_rows(blocks: Array, plan: Plan, panels: int, n: int) -> None:
+def _clear_rows(blocks: Array, plan: Plan, panels: int, n: int, first_panel: int, last_panel: int) -> None:
     """After a block's last image, set its rows up to a multiple of 4 to zero: sums over rows then may include them."""
     if n % plan.block_images == plan.block_images - 1 or n == plan.images - 1:
         filled = (n % plan.block_images + 1) * plan.down * plan.across
-        for panel in range((plan.m + 2) ** 2 * panels):
-            start = panel * plan.panel
-            for number in range(start + filled * PANEL, start + (filled + 3) // 4 * 4 * PANEL):
-                blocks[n // plan.block_images, number] = 0
+        for position in range((plan.m + 2) ** 2):
+            for panel in range(first_panel, last_panel):
+                start = (position * panels + panel) * plan.panel
+                for number in range(start + filled * PANEL, start + (filled + 3) // 4 * 4 * PANEL):
+                    blocks[n // plan.block_images, number] = 0

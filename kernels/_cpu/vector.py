@@ -28,6 +28,12 @@ def tile() -> tuple[int, int]:
     return {16: (12, 2), 8: (6, 2), 4: (6, 4)}[width()]
 
 
+def pause() -> tuple[str, tuple[int, ...]] | None:
+    """LLVM's name, and arguments, of the instruction by which a thread tells its core that it waits by spinning."""
+    x86, arm = ("llvm.x86.sse2.pause", ()), ("llvm.aarch64.hint", (1,))
+    return {"x86_64": x86, "AMD64": x86, "aarch64": arm, "arm64": arm}.get(platform.machine())
+
+
 def describe() -> dict[str, str]:
     """The path that this machine takes, for `minicnn doctor` and for the key of the compile cache."""
     rows, vectors = tile()

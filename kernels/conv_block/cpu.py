@@ -84,7 +84,7 @@ def forward(
     if running is not None and not needs_grad:
         y = evaluation.forward(images, weight, gamma, beta, running, eps, windows, groups, pool is not None)
         return channels_first(y), running, None
-    if pool is not None and first_layer.fits(images, weight, windows):
+    if pool is not None and first_layer.fits(images.shape, weight, windows):
         y, statistics, saved = first_layer.block(images, weight, gamma, beta, running, eps)
         return channels_first(y), statistics, saved
     convolution = _convolve(images, weight, windows, groups)

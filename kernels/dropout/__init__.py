@@ -5,7 +5,8 @@ Every rung has
     forward(x, seed, p) -> y
     backward(grad, seed, p) -> grad_x
 
-and drops element number i (in C order) where uniform(seed, i) < p. That number, in [0, 1), is a hash of 64 bits of
+`seed` is a number, or on a GPU an array (1,) of uint64, which a recorded step gets a new number in each time. A rung
+drops element number i (in C order) where uniform(seed, i) < p. That number, in [0, 1), is a hash of 64 bits of
 seed and the element's number: it can be worked out anywhere, in any order, on any device, so nothing is kept for
 backward, and no generator has to go through all elements one after the other. With all values of 32 bits,
 

@@ -2,12 +2,13 @@
 
 import math
 from types import ModuleType
+from typing import Any
 
 from minicnn.kernels.arrays import Array, array_module
 from minicnn.kernels.parallel import run_pieces
 
 
-def forward(x: Array, seed: int, p: float) -> Array:
+def forward(x: Array, seed: int | Array, p: float) -> Array:
     """Drop the elements of `x` whose uniform number is below `p`, and scale the others by 1 / (1 - p)."""
     xp = array_module(x)
     y = xp.array(x, order="C")  # a copy
@@ -22,20 +23,28 @@ def forward(x: Array, seed: int, p: float) -> Array:
     return y
 
 
-def backward(grad: Array, seed: int, p: float) -> Array:
+def backward(grad: Array, seed: int | Array, p: float) -> Array:
     """The same elements, the same scale."""
     return forward(grad, seed, p)
 
 
-def _bits(xp: ModuleType, seed: int, piece: slice) -> Array:
+def _bits(xp: ModuleType, seed: int | Array, piece: slice) -> Array:
     """24 random bits for each element of a piece."""
     h = xp.arange(piece.start, piece.stop, dtype=xp.uint32)
-    h ^= xp.uint32(seed % (1 << 32))
+    low, high = _halves(xp, seed)
+    h ^= low
     _mix(h)
-    h += xp.uint32(seed >> 32)
+    h += high
     _mix(h)
     h >>= 8
     return h
+
+
+def _halves(xp: ModuleType, seed: int | Array) -> tuple[Any, Any]:
+    """The low and the high 32 bits."""
+    if isinstance(seed, int):
+        return xp.uint32(seed % (1 << 32)), xp.uint32(seed >> 32)
+    return seed.astype(xp.uint32), (seed >> 32).astype(xp.uint32)
 
 
 def _mix(h: Array) -> None:

@@ -1,20 +1,26 @@
-"""Augmentation as array code over a whole batch: no loop over images, no change to the input.
+"""Augmentation: what is drawn for each image of a batch, and how much; minicnn.kernels.augment applies it.
 
-Images are float32 (B, C, H, W), already normalized, so that 0 is the mean grey. Every function takes the
-random generator that it draws from, draws for each image of the batch separately, and returns float32.
+Drawing and applying are apart, so that the random numbers, and with them the batches, are the same on every device.
+The functions here do both at once: they take float32 (B, C, H, W), already normalized, so that 0 is the mean grey,
+and the random generator that they draw from, draw for each image of the batch separately, leave the input as it is
+and return float32.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+from minicnn import kernels
+from minicnn.kernels.augment import unchanged, words
 
 Images = NDArray[np.float32]
 
+Amounts = NDArray[np.void]
+"""What happens to each image of a batch: (B,) of kernels.augment.AMOUNTS."""
+
 _ERASED_AREA = 0.2  # of the image, at most: enough to hide an eye or the mouth, not the face
-_FEW = 16  # images warped at a time
 
 
 def random_crop(x: Images, rng: np.random.Generator, padding: int) -> Images:
@@ -26,20 +32,16 @@ def random_crop(x: Images, rng: np.random.Generator, padding: int) -> Images:
     Raises:
         ValueError: `padding` is negative or not smaller than the image.
     """
-    height, width = x.shape[2:]
-    if not 0 <= padding < min(height, width):
-        raise ValueError(f"random_crop: expected padding in 0..{min(height, width) - 1}, got {padding}")
-    rows, columns = rng.integers(0, 2 * padding + 1, (2, len(x)))
-    border = (padding, padding)
-    windows = sliding_window_view(np.pad(x, ((0, 0), (0, 0), border, border), mode="reflect"), (height, width), (2, 3))
-    crops: Images = windows[np.arange(len(x)), :, rows, columns]
-    return crops
+    amounts = unchanged(len(x))
+    _draw_crop(amounts, rng, x.shape[2:], padding)
+    return _applied(x, amounts)
 
 
 def random_flip(x: Images, rng: np.random.Generator, p: float = 0.5) -> Images:
     """Mirror left and right with probability `p`."""
-    flipped = rng.random((len(x), 1, 1, 1)) < p
-    return np.where(flipped, x[..., ::-1], x)
+    amounts = unchanged(len(x))
+    _draw_flip(amounts, rng, p)
+    return _applied(x, amounts)
 
 
 def random_affine(x: Images, rng: np.random.Generator, degrees: float, shift: float, zoom: float) -> Images:
@@ -52,13 +54,9 @@ def random_affine(x: Images, rng: np.random.Generator, degrees: float, shift: fl
         shift: the shift is in -shift..shift, as a fraction of the size, in each direction.
         zoom: the factor is in 1 - zoom..1 + zoom.
     """
-    n = len(x)
-    return affine(
-        x,
-        rng.uniform(-degrees, degrees, n),
-        rng.uniform(-shift, shift, (n, 2)),
-        rng.uniform(1 - zoom, 1 + zoom, n),
-    )
+    amounts = unchanged(len(x))
+    _draw_warp(amounts, rng, x.shape[2:], degrees, shift, zoom)
+    return _applied(x, amounts)
 
 
 def affine(x: Images, degrees: NDArray[Any], shift: NDArray[Any], zoom: NDArray[Any]) -> Images:
@@ -74,22 +72,9 @@ def affine(x: Images, degrees: NDArray[Any], shift: NDArray[Any], zoom: NDArray[
         At each pixel the source at `R(degrees) / zoom (pixel - middle - shift) + middle`, clamped to the
         border. No rotation, shift or zoom gives the same bits.
     """
-    height, width = x.shape[2:]
-    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-    angle = np.deg2rad(degrees)
-    cos = (np.cos(angle) / zoom).astype(np.float32)[:, None, None]
-    sin = (np.sin(angle) / zoom).astype(np.float32)[:, None, None]
-    shift_x, shift_y = shift.T.astype(np.float32)[:, :, None, None]
-    across = np.arange(width, dtype=np.float32) - middle_x - shift_x * width
-    down = np.arange(height, dtype=np.float32)[:, None] - middle_y - shift_y * height
-    result = np.empty_like(x)
-    # The temporaries of a few images stay in the cache: measured three times as fast as the whole batch at once.
-    for start in range(0, len(x), _FEW):
-        few = slice(start, start + _FEW)
-        column = cos[few] * across[few] - sin[few] * down[few] + middle_x
-        row = sin[few] * across[few] + cos[few] * down[few] + middle_y
-        result[few] = _bilinear(x[few], column, row)
-    return result
+    amounts = unchanged(len(x))
+    _set_warp(amounts, x.shape[2:], degrees, shift, zoom)
+    return _applied(x, amounts)
 
 
 def random_erase(x: Images, rng: np.random.Generator, p: float, area: float = _ERASED_AREA) -> Images:
@@ -97,15 +82,9 @@ def random_erase(x: Images, rng: np.random.Generator, p: float, area: float = _E
 
     Random Erasing, Zhong et al. 2017 (arXiv 1708.04896); the sides of the rectangle have a ratio of 0.3..3.3.
     """
-    n = len(x)
-    height, width = x.shape[2:]
-    share = rng.uniform(0.02, area, n)
-    ratio = np.exp(rng.uniform(np.log(0.3), np.log(1 / 0.3), n))
-    rows = _random_span(height, np.sqrt(share * ratio), rng)
-    columns = _random_span(width, np.sqrt(share / ratio), rng)
-    hit = rng.random((n, 1)) < p
-    erased = (rows & hit)[:, None, :, None] & columns[:, None, None, :]
-    return np.where(erased, np.float32(0), x)
+    amounts = unchanged(len(x))
+    _draw_erase(amounts, rng, x.shape[2:], p, area)
+    return _applied(x, amounts)
 
 
 def mixup(
@@ -121,12 +100,9 @@ def mixup(
         rng: where the weights and partners are drawn.
         alpha: small values leave most images nearly whole; 1 makes every weight as likely.
     """
-    partner = rng.permutation(len(x))
-    weight = rng.beta(alpha, alpha, len(x)).astype(np.float32)
-    w = weight[:, None, None, None]
-    mixed = x * w + x[partner] * (1 - w)
-    w = weight[:, None]
-    return mixed, targets * w + targets[partner] * (1 - w)
+    amounts = unchanged(len(x))
+    _draw_mixup(amounts, rng, alpha)
+    return _applied(x, amounts), _mixed(targets, amounts)
 
 
 @dataclass(frozen=True)
@@ -163,57 +139,102 @@ class Augmentation:
             if not low <= value <= high:
                 raise ValueError(f"Augmentation: expected {name} in {low}..{high}, got {value}")
 
+    def draw(self, rng: np.random.Generator, n: int, height: int, width: int) -> Amounts:
+        """Draw what happens to each of `n` images of `height` x `width`, in this order.
+
+        Raises:
+            ValueError: the images are too small for `crop`.
+        """
+        amounts, size = unchanged(n), (height, width)
+        if self.flip:
+            _draw_flip(amounts, rng, 0.5)
+        if self.degrees or self.shift or self.zoom:
+            _draw_warp(amounts, rng, size, self.degrees, self.shift, self.zoom)
+        if self.crop:
+            _draw_crop(amounts, rng, size, self.crop)
+        if self.erase:
+            _draw_erase(amounts, rng, size, self.erase, _ERASED_AREA)
+        if self.mixup:
+            _draw_mixup(amounts, rng, self.mixup)
+        return amounts
+
+    def targets(self, labels: NDArray[np.int64], amounts: Amounts, classes: int) -> NDArray[Any]:
+        """`labels` (B,) themselves, or, with mixup, float32 (B, classes): probabilities, mixed as the images are."""
+        if not self.mixup:
+            return labels
+        return _mixed(np.eye(classes, dtype=np.float32)[labels], amounts)
+
     def apply(
         self, images: Images, labels: NDArray[np.int64], rng: np.random.Generator, classes: int
     ) -> tuple[Images, NDArray[Any]]:
-        """Augment a batch.
-
-        Returns:
-            The images, and the targets: `labels` themselves, or float32 (B, classes) with mixup.
-        """
-        if self.flip:
-            images = random_flip(images, rng)
-        if self.degrees or self.shift or self.zoom:
-            images = random_affine(images, rng, self.degrees, self.shift, self.zoom)
-        if self.crop:
-            images = random_crop(images, rng, self.crop)
-        if self.erase:
-            images = random_erase(images, rng, self.erase)
-        if self.mixup:
-            return mixup(images, np.eye(classes, dtype=np.float32)[labels], rng, self.mixup)
-        return images, labels
+        """Augment a batch: draw, change the images, and give them with their `targets`."""
+        amounts = self.draw(rng, len(images), *images.shape[2:])
+        return _applied(images, amounts), self.targets(labels, amounts, classes)
 
 
-def _gather(x: Images, pixels: NDArray[np.intp]) -> Images:
-    """Image b, pixel `pixels[b]` (flat index into H x W) of every channel."""
-    planes = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], 1, 1) * (x.shape[2] * x.shape[3])
-    # No index can be outside, so "clip" changes none; it is the one mode that does not check them first.
-    gathered: Images = x.reshape(-1).take(pixels[:, None] + planes, mode="clip")
-    return gathered
+def _applied(x: Images, amounts: Amounts) -> Images:
+    """Change every channel of an image alike."""
+    result = np.empty(x.shape, np.float32)
+    for channel in range(x.shape[1]):
+        one = slice(channel, channel + 1)
+        kernels.get("augment", x).forward(x[:, channel], words(amounts), 1.0, 0.0, result[:, one])
+    return result
 
 
-def _bilinear(x: Images, column: NDArray[np.float32], row: NDArray[np.float32]) -> Images:
-    """The images at real-valued (B, H, W) positions, clamped to the border."""
-    height, width = x.shape[2:]
-    column = np.clip(column, 0, width - 1)
-    row = np.clip(row, 0, height - 1)
-    # The cell's corner is at most the last but one pixel, so that its right and lower neighbor exist.
-    left = np.minimum(column.astype(np.intp), width - 2)
-    top = np.minimum(row.astype(np.intp), height - 2)
-    fx = (column - left.astype(np.float32))[:, None]
-    fy = (row - top.astype(np.float32))[:, None]
-    corner = top * width + left
-    # a * (1 - f) + b * f gives exactly a for f = 0 and b for f = 1; a + (b - a) * f would not.
-    upper = _gather(x, corner) * (1 - fx) + _gather(x, corner + 1) * fx
-    lower = _gather(x, corner + width) * (1 - fx) + _gather(x, corner + width + 1) * fx
-    blend: Images = upper * (1 - fy) + lower * fy
-    return blend
+def _mixed(targets: NDArray[np.float32], amounts: Amounts) -> NDArray[np.float32]:
+    weight = amounts["weight"][:, None]
+    mixed: NDArray[np.float32] = targets * weight + targets[amounts["partner"]] * (1 - weight)
+    return mixed
 
 
-def _random_span(size: int, share: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """(B, size): true along a stretch of `share` of the size, at a random place inside."""
+def _draw_flip(amounts: Amounts, rng: np.random.Generator, p: float) -> None:
+    amounts["flip"] = rng.random(len(amounts)) < p
+
+
+def _draw_warp(
+    amounts: Amounts, rng: np.random.Generator, size: tuple[int, ...], degrees: float, shift: float, zoom: float
+) -> None:
+    n = len(amounts)
+    angles = rng.uniform(-degrees, degrees, n)
+    shifts = rng.uniform(-shift, shift, (n, 2))
+    _set_warp(amounts, size, angles, shifts, rng.uniform(1 - zoom, 1 + zoom, n))
+
+
+def _set_warp(
+    amounts: Amounts, size: tuple[int, ...], degrees: NDArray[Any], shift: NDArray[Any], zoom: NDArray[Any]
+) -> None:
+    angle = np.deg2rad(degrees)
+    amounts["cos"] = np.cos(angle) / zoom
+    amounts["sin"] = np.sin(angle) / zoom
+    shift = shift.astype(np.float32)
+    amounts["warp_right"], amounts["warp_down"] = shift[:, 0] * size[1], shift[:, 1] * size[0]
+
+
+def _draw_crop(amounts: Amounts, rng: np.random.Generator, size: tuple[int, ...], padding: int) -> None:
+    if not 0 <= padding < min(size):
+        raise ValueError(f"random_crop: expected padding in 0..{min(size) - 1}, got {padding}")
+    amounts["crop_down"], amounts["crop_right"] = rng.integers(0, 2 * padding + 1, (2, len(amounts))) - padding
+
+
+def _draw_erase(amounts: Amounts, rng: np.random.Generator, size: tuple[int, ...], p: float, area: float) -> None:
+    n = len(amounts)
+    share = rng.uniform(0.02, area, n)
+    ratio = np.exp(rng.uniform(np.log(0.3), np.log(1 / 0.3), n))
+    top, bottom = _random_span(size[0], np.sqrt(share * ratio), rng)
+    amounts["left"], amounts["right"] = _random_span(size[1], np.sqrt(share / ratio), rng)
+    hit = rng.random(n) < p
+    amounts["top"], amounts["bottom"] = top * hit, bottom * hit
+
+
+def _draw_mixup(amounts: Amounts, rng: np.random.Generator, alpha: float) -> None:
+    amounts["partner"] = rng.permutation(len(amounts))
+    amounts["weight"] = rng.beta(alpha, alpha, len(amounts))
+
+
+def _random_span(
+    size: int, share: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where stretches of `share` of the size begin, at a random place inside, and where they have ended."""
     length = np.clip(np.rint(share * size), 1, size)
     start = np.floor(rng.random(len(share)) * (size - length + 1))
-    position = np.arange(size) - start[:, None]
-    inside: NDArray[np.bool_] = (position >= 0) & (position < length[:, None])
-    return inside
+    return start, start + length

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicnn.errors import UserError
+from minicnn.kernels.arrays import Array, array_module
 from minicnn.opencv import cv2
 
 _SMALLEST_STD = 1e-3  # a quarter of a grey level: images of one single tone must not be divided by zero
@@ -52,18 +53,39 @@ class Preprocessing:
         variance = float(counts @ np.square(levels - mean) / images.size)
         return cls(mean, max(variance**0.5, _SMALLEST_STD), equalize)
 
+    @property
+    def scale(self) -> float:
+        """What a grey level is multiplied by, before `shift` is subtracted."""
+        return 1 / (255 * self.std)
+
+    @property
+    def shift(self) -> float:
+        """What is subtracted after `scale`."""
+        return self.mean / self.std
+
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn uint8 (N, H, W) into a new float32 (N, 1, H, W).
 
         Raises:
             TypeError: the images are not uint8 (N, H, W).
         """
+        normalized: NDArray[np.float32] = self.normalized(self.levels(images))
+        return normalized
+
+    def levels(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The half of the work that needs OpenCV: the images, or equalized copies of them if asked for.
+
+        Raises:
+            TypeError: the images are not uint8 (N, H, W).
+        """
         _check(images)
-        if self.equalize:
-            images = _equalized(images)
+        return _equalized(images) if self.equalize else images
+
+    def normalized(self, levels: Array) -> Array:
+        """The other half, on any device: uint8 (N, H, W) from `levels` to a new float32 (N, 1, H, W)."""
         # One multiplication and one subtraction a pixel: measured twice as fast as a table of 256 results.
-        x = np.multiply(images, np.float32(1 / (255 * self.std)), dtype=np.float32)
-        x -= np.float32(self.mean / self.std)
+        x = array_module(levels).multiply(levels, np.float32(self.scale), dtype=np.float32)
+        x -= np.float32(self.shift)
         return x[:, None]
 
     def to_dict(self) -> dict[str, Any]:

@@ -69,10 +69,11 @@ class Div(Function):
         self.save(a=a, b=b)
         return a / b
 
-    def backward(self, grad: Array) -> tuple[Array, Array]:
-        """1 / b and - a / b^2."""
+    def backward(self, grad: Array) -> tuple[Array, Array | None]:
+        """1 / b and - a / b^2; the second is not worked out for a constant, as where a sum becomes a mean."""
         a, b = self.saved.a, self.saved.b
-        return unbroadcast(grad / b, a.shape), unbroadcast(-grad * a / (b * b), b.shape)
+        grad_b = unbroadcast(-grad * a / (b * b), b.shape) if self.needs_grad[1] else None
+        return unbroadcast(grad / b, a.shape), grad_b
 
 
 class Neg(Function):

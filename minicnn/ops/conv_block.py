@@ -12,6 +12,8 @@ from minicnn.tensor import Tensor
 class ConvBlock(Function):
     """max_pool2d(relu(batch_norm(conv2d(x))))."""
 
+    mixed = True
+
     def __init__(
         self,
         running: tuple[Array, Array] | None,

@@ -5,6 +5,8 @@ from typing import Literal, NamedTuple
 from minicnn import kernels
 from minicnn.device import Array, array_module
 from minicnn.function import Function
+from minicnn.kernels._gpu.recording import recording
+from minicnn.ops.reduce import total
 from minicnn.tensor import Tensor
 
 Reduction = Literal["mean", "sum", "none"]
@@ -48,7 +50,7 @@ class _Targets(NamedTuple):
     """What each class weighs in each row's loss (M, C), and what the mean divides by."""
 
     weights: Array
-    total: float
+    total: float | Array
 
 
 def cross_entropy(
@@ -113,12 +115,13 @@ def _targets(name: str, logits: Tensor, target: Array, weight: Array | None, smo
     if target.shape != _positions(logits):
         raise ValueError(f"{name}: expected target {_positions(logits)} of class numbers, got {target.shape}")
     labels = target.reshape(-1)
-    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+    # a step that is recorded was run before, with labels that were looked at
+    if labels.size and not recording() and (labels.min() < 0 or labels.max() >= classes):
         raise ValueError(f"{name}: expected class numbers 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
-    weights = xp.zeros((labels.size, classes), dtype=dtype)
-    weights[xp.arange(labels.size), labels] = 1 - smoothing
+    chosen = labels[:, None] == xp.arange(classes)
+    weights = xp.where(chosen, dtype.type(1 - smoothing), dtype.type(0))
     weights += smoothing / classes
-    return _Targets(weights * scale, float(scale[labels].sum()))
+    return _Targets(weights * scale, labels.size if weight is None else total(xp.where(chosen, scale, dtype.type(0))))
 
 
 def _soft_targets(name: str, logits: Tensor, target: Array, scale: Array, smoothing: float) -> _Targets:

@@ -1,26 +1,35 @@
 """Dropout."""
 
+import numpy as np
+
 from minicnn import kernels, rng
-from minicnn.device import Array
+from minicnn.device import Array, device_of
 from minicnn.function import Function
+from minicnn.kernels._gpu.recording import live
 from minicnn.tensor import Tensor
 
 
 class Dropout(Function):
     """Zero for a random share p of the elements; the others are scaled by 1 / (1 - p)."""
 
+    mixed = True
+
     def __init__(self, p: float) -> None:
         self.p = p
 
     def forward(self, x: Array) -> Array:
         """Draw a seed, which says what stays: the same on every device, whatever the kernel in force."""
-        seed = int(rng.generator().integers(1 << 64, dtype="uint64"))
+        seed = _draw() if device_of(x) == "cpu" else live(_draw, np.uint64)
         self.save(seed=seed)
         return kernels.get("dropout", x).forward(x, seed, self.p)
 
     def backward(self, grad: Array) -> Array:
         """The same elements, the same scale."""
         return kernels.get("dropout", grad).backward(grad, self.saved.seed, self.p)
+
+
+def _draw() -> int:
+    return int(rng.generator().integers(1 << 64, dtype="uint64"))
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:

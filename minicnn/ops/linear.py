@@ -9,6 +9,8 @@ from minicnn.tensor import Tensor
 class Linear(Function):
     """y = x @ weight.T + bias."""
 
+    mixed = True
+
     def forward(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """The weighted sums, by the kernel in force."""
         self.save(x=x, weight=weight)

@@ -2,6 +2,7 @@
 
 import math
 
+from minicnn import kernels
 from minicnn.device import Array, array_module
 from minicnn.function import Function
 from minicnn.tensor import Axis, Tensor
@@ -16,6 +17,8 @@ class Sum(Function):
     def forward(self, x: Array) -> Array:
         """The sum."""
         self.save(shape=x.shape)
+        if self.axis is None and not self.keepdims:
+            return total(x)
         return array_module(x).asarray(x.sum(axis=self.axis, keepdims=self.keepdims))
 
     def backward(self, grad: Array) -> Array:
@@ -45,6 +48,11 @@ class Max(Function):
         else:
             xp.put_along_axis(grad_x, place, grad.reshape(place.shape), self.axis)
         return grad_x
+
+
+def total(x: Array) -> Array:
+    """The sum of all elements, as an array without dimensions."""
+    return kernels.get("reduce", x).total(x)
 
 
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:

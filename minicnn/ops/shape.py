@@ -12,6 +12,8 @@ from minicnn.tensor import Tensor
 class Reshape(Function):
     """The same elements in another shape."""
 
+    mixed = True
+
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
 
@@ -27,6 +29,8 @@ class Reshape(Function):
 
 class Transpose(Function):
     """The dimensions in another order."""
+
+    mixed = True
 
     def __init__(self, axes: tuple[int, ...]) -> None:
         self.axes = axes

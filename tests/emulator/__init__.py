@@ -1,0 +1,1 @@
+"""Stand-ins for a GPU, so that everything but its speed is tested without one."""
