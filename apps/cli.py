@@ -329,13 +329,16 @@ def _describe_export(written: dict[str, Any]) -> str:
 
 
 def _describe_data(info: dict[str, Any]) -> str:
+    from minicnn.data import fer2013
+
     width = max(map(len, info["classes"]))
     splits = list(info["counts"])
     lines = [" " * width + "".join(f"{split:>10}" for split in splits)]
     for name in info["classes"]:
         lines.append(name.ljust(width) + "".join(f"{info['counts'][split][name]:>10,}" for split in splits))
+    notes = [*fer2013.notes_on_blur(info.get("blur", {})), *info["notes"]]
     lines.append("all".ljust(width) + "".join(f"{sum(info['counts'][split].values()):>10,}" for split in splits))
-    return "\n".join([*lines, *_describe_copies(info["duplicates"]), f"sha256 {info['sha256']}", *info["notes"]])
+    return "\n".join([*lines, *_describe_copies(info["duplicates"]), f"sha256 {info['sha256']}", *notes])
 
 
 def _describe_copies(duplicates: dict[str, Any]) -> list[str]:

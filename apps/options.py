@@ -44,6 +44,7 @@ _RECIPE: tuple[tuple[str, Any, str], ...] = (
     ("patience", int, "Stop after so many epochs without a better one; 0 for never."),
     ("precision", click.Choice(precision.CHOICES), "How exactly a GPU multiplies; the CPU knows float32 alone."),
     ("equalize", bool, "Equalize the histogram of each image first."),
+    ("restore", bool, "Restore training images that were blurred, before all else."),
     ("crop", int, "Shift by up to so many pixels."),
     ("flip", bool, "Mirror every other image."),
     ("degrees", float, "Rotate by up to so much."),

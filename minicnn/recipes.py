@@ -33,6 +33,7 @@ class Recipe:
         patience: epochs without a better validation accuracy after which training ends; 0 for never.
         precision: how exactly a GPU multiplies, one of minicnn.kernels.precision.CHOICES; the CPU knows float32 alone.
         equalize: whether histograms are equalized first.
+        restore: whether blurred training images, if they are, are restored before that.
         crop, flip, degrees, shift, zoom, erase, mixup: see minicnn.data.augment.Augmentation.
     """
 
@@ -55,6 +56,7 @@ class Recipe:
     patience: int = 0
     precision: str = "float32"
     equalize: bool = True
+    restore: bool = True
     crop: int = 0
     flip: bool = True
     degrees: float = 0.0

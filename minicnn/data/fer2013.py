@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minicnn.data import audit, readers, store
+from minicnn.data import audit, readers, restoration, store
 from minicnn.data.dataset import CLASSES, Dataset, Split
 from minicnn.data.records import Records
 from minicnn.data.store import data_home
@@ -64,7 +64,8 @@ def info() -> dict[str, Any]:
     Returns:
         `counts` {split: {class: n}}, copies included, for the splits train, public, private, or `test` where the last
         two are merged; `classes`; `sha256` of all splits (audit.sha256 tells the recipe); `duplicates` (see
-        audit.duplicates); `source` and `form`, where it came from; `notes`.
+        audit.duplicates); `blur` {split: pixels}, 0 where images are sharp, see minicnn.data.restoration; `source` and
+        `form`, where it came from; `notes`.
 
     Raises:
         DataError: nothing has been imported.
@@ -97,7 +98,7 @@ def load(protocol: str = "official", *, path: str | Path | None = None, drop_dup
         description = _describe(records, Path(path))
     splits = records.splits()
     training = splits.pop("train", None)
-    notes = list(records.notes)
+    notes = [*records.notes, *notes_on_blur(description.get("blur", {}))]
     parts: dict[str, Split] = {}
     if protocol == "paper":
         parts = _paper(training)
@@ -109,6 +110,17 @@ def load(protocol: str = "official", *, path: str | Path | None = None, drop_dup
     return Dataset(f"FER2013 ({protocol})", CLASSES, parts, audit.sha256(parts), tuple(notes))
 
 
+def notes_on_blur(blur: dict[str, float]) -> list[str]:
+    """A line where some splits were blurred, which the competition's own images were not."""
+    soft = {name: sigma for name, sigma in blur.items() if sigma}
+    if not soft:
+        return []
+    found = ", ".join(f"{name} by {sigma} pixels" for name, sigma in soft.items())
+    sharp = [name for name, sigma in blur.items() if not sigma]
+    others = f", {', '.join(sharp)} not" if sharp else ""
+    return [f"blurred images: {found}{others}; training restores them (--restore), another copy would be better"]
+
+
 def _describe(records: Records, path: Path) -> dict[str, Any]:
     splits = records.splits()
     return {
@@ -116,6 +128,7 @@ def _describe(records: Records, path: Path) -> dict[str, Any]:
         "classes": list(CLASSES),
         "sha256": audit.sha256(splits),
         "duplicates": audit.duplicates(splits),
+        "blur": {name: restoration.find_blur(split.images) for name, split in splits.items()},
         "source": str(path.absolute()),
         "form": records.form,
         "notes": list(records.notes),

@@ -6,16 +6,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from minicnn.data.restoration import find_blur, restore
 from minicnn.errors import UserError
 from minicnn.kernels.arrays import Array, array_module
 from minicnn.opencv import cv2
 
 _SMALLEST_STD = 1e-3  # a quarter of a grey level: images of one single tone must not be divided by zero
+_LARGEST_BLUR = 8  # of which nothing could be restored any more
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Normalize grey images: `(x / 255 - mean) / std`, after histogram equalization if asked for.
+    """Normalize grey images: `(x / 255 - mean) / std`, after restoration and histogram equalization if asked for.
 
     It is fitted to the training images once and stored with the weights, so that a network meets every image
     as it met the ones it was trained on.
@@ -24,19 +26,26 @@ class Preprocessing:
         mean: mean of the training images, in grey levels 0..1.
         std: their standard deviation over all pixels, in grey levels 0..1.
         equalize: equalize the histogram of each image first (OpenCV's `equalizeHist`).
+        blur: standard deviation, in pixels, of the blur that the training images went through; all images are restored
+            from it before anything else, see minicnn.data.restoration. 0 where there was none.
     """
 
     mean: float
     std: float
     equalize: bool = False
+    blur: float = 0.0
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 0):
             raise ValueError(f"Preprocessing: expected a finite mean and std > 0, got mean={self.mean}, std={self.std}")
+        if not 0 <= self.blur < _LARGEST_BLUR:
+            raise ValueError(f"Preprocessing: expected blur in 0..{_LARGEST_BLUR} pixels, got {self.blur}")
 
     @classmethod
-    def fit(cls, images: NDArray[np.uint8], *, equalize: bool = False) -> Self:
-        """Take mean and standard deviation from `images`, uint8 (N, H, W), after equalization if asked for.
+    def fit(cls, images: NDArray[np.uint8], *, equalize: bool = False, restored: bool = False) -> Self:
+        """Take mean and standard deviation from `images`, uint8 (N, H, W), after what else is asked for.
+
+        With `restored` the blur is found first, which is 0 for images that are sharp.
 
         Raises:
             ValueError: there are no images.
@@ -46,12 +55,13 @@ class Preprocessing:
         if images.size == 0:
             raise ValueError(f"Preprocessing.fit: expected at least one image, got shape {images.shape}")
         # Exact and without a float copy of the images: 256 levels, weighted by how often each occurs.
-        prepared = _equalized(images) if equalize else images
+        blur = find_blur(images) if restored else 0.0
+        prepared = cls(0.0, 1.0, equalize, blur).levels(images)
         counts = sum(np.bincount(image.ravel(), minlength=256) for image in prepared)
         levels = np.arange(256) / 255
         mean = float(counts @ levels / images.size)
         variance = float(counts @ np.square(levels - mean) / images.size)
-        return cls(mean, max(variance**0.5, _SMALLEST_STD), equalize)
+        return cls(mean, max(variance**0.5, _SMALLEST_STD), equalize, blur)
 
     @property
     def scale(self) -> float:
@@ -73,12 +83,14 @@ class Preprocessing:
         return normalized
 
     def levels(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The half of the work that needs OpenCV: the images, or equalized copies of them if asked for.
+        """The half of the work that runs on the CPU: the images, or restored and equalized copies if asked for.
 
         Raises:
             TypeError: the images are not uint8 (N, H, W).
         """
         _check(images)
+        if self.blur:
+            images = restore(images, self.blur)
         return _equalized(images) if self.equalize else images
 
     def normalized(self, levels: Array) -> Array:
@@ -100,6 +112,7 @@ class Preprocessing:
             UserError: a setting is unknown, missing, of the wrong type or out of range.
         """
         kinds: dict[str, Any] = {field.name: field.type for field in fields(cls)}
+        values = {"blur": 0.0, **values}  # which files did not always say
         if values.keys() != kinds.keys():
             raise UserError(f"{cls.__name__}: expected the settings {sorted(kinds)}, got {sorted(values)}")
         for name, kind in kinds.items():
