@@ -82,6 +82,7 @@ def _cupy() -> Any:
     except ImportError as error:
         raise DeviceError(f"device gpu: CuPy does not load ({_first_line(error)}): use --device cpu") from error
     _check(cupy)
+    driver().join()  # programs ask from several threads
     return cupy
 
 

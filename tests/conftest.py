@@ -48,20 +48,6 @@ def seed() -> None:
     minicnn.manual_seed(0)
 
 
-@pytest.fixture(scope="session")
-def emulator() -> EmulatorDriver:
-    """The driver that runs CUDA kernels on the CPU."""
-    return EmulatorDriver()
-
-
-@pytest.fixture
-def emulated(emulator: EmulatorDriver, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """CuPy's stand-in over the emulator, for a test that looks into it."""
-    monkeypatch.setitem(sys.modules, "cupy", cupy_standin)
-    monkeypatch.setattr(driver, "_driver", emulator)
-    return cupy_standin
-
-
 def _is_real() -> bool:
     try:
         module_for("gpu")
@@ -71,6 +57,20 @@ def _is_real() -> bool:
 
 
 _REAL = _is_real()
+
+
+@pytest.fixture(scope="session")
+def emulator() -> EmulatorDriver | None:
+    """The driver that runs CUDA kernels on the CPU; None where a GPU runs them."""
+    return None if _REAL else EmulatorDriver()
+
+
+@pytest.fixture
+def emulated(emulator: EmulatorDriver | None, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """CuPy's stand-in over the emulator, for a test that looks into it."""
+    monkeypatch.setitem(sys.modules, "cupy", cupy_standin)
+    monkeypatch.setattr(driver, "_driver", emulator or EmulatorDriver())
+    return cupy_standin
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from minicnn import device
 from minicnn.apps.bench.gpu import checks, machine, programs, report, speed
 from minicnn.apps.bench.gpu.freshness import freshness
 from minicnn.apps.bench.kernel_cases import Shape
+from minicnn.errors import DeviceError
 from minicnn.kernels import precision
 from minicnn.kernels._gpu import numba_launch
 from minicnn.kernels._gpu.sources import all_sources
@@ -48,9 +50,9 @@ def test_the_losses_are_those_of_the_cpu() -> None:
 
 
 @pytest.mark.usefixtures("gpu")
-def test_every_gpu_rung_of_every_ladder_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_gpu_rung_of_every_ladder_is_timed(emulator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_TURN", 0.0)
-    monkeypatch.setattr(numba_launch, "_launcher", Simulator().launch)
+    monkeypatch.setattr(numba_launch, "_launcher", emulator and Simulator().launch)
     monkeypatch.setattr(machine, "_TURNS", 1)
     monkeypatch.setattr(speed, "SHAPE", Shape(1, 8, 8, 4, "gpu"))
     found = speed.time_kernels(1, lambda _: None)
@@ -126,12 +128,15 @@ def test_changed_sources_are_named_against_the_newest_report(tmp_path: Path) -> 
 
 def test_a_program_that_fails_shows_its_end(tmp_path: Path) -> None:
     found = programs._run([sys.executable, "-c", "print('one'); raise SystemExit('two')"], 60, tmp_path)
-    assert (found["code"], found["last"], found["tail"]) == (1, "two", ["one", "two"])
+    assert (found["code"], found["last"], found["tail"]) == (1, "one", ["two", "one"])
     assert programs._run([sys.executable, "-c", "import time; time.sleep(60)"], 0.5, tmp_path)["code"] is None
 
 
-def test_without_a_gpu_it_is_one_line() -> None:
-    result = minicnn("bench", "gpu")
-    assert result.code == 1
-    assert result.err.startswith("minicnn: device gpu: ")
-    assert len(result.err.splitlines()) == 1
+def test_without_a_gpu_it_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def missing() -> None:
+        raise DeviceError("device gpu: CuPy is not installed")
+
+    monkeypatch.setattr(device, "_cupy", missing)
+    result = minicnn("bench", "gpu", "--report", tmp_path / "report.json")
+    assert (result.code, result.err) == (1, "minicnn: device gpu: CuPy is not installed\n")
+    assert not list(tmp_path.iterdir())

@@ -84,10 +84,13 @@ def test_auto_takes_the_gpu_where_there_is_one(gpu: Any) -> None:
 
 def test_the_driver_is_in_force_before_the_first_array(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    monkeypatch.setattr(device, "driver", lambda: order.append("driver"))
+    joined = SimpleNamespace(join=lambda: order.append("this thread joins"))
+    monkeypatch.setattr(device, "driver", lambda: order.append("driver") or joined)
     cupy(monkeypatch)
     order.append(module_for("gpu").__name__)
-    assert order == ["driver", "cupy"]
+    assert order == ["driver", "driver", "this thread joins", "cupy"]
+    module_for("gpu")  # perhaps in another thread
+    assert order[4:] == ["driver", "this thread joins"]
     assert driver._driver is None
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from minicnn.device import module_for
 from minicnn.errors import DeviceError
-from minicnn.kernels._gpu.cupy_driver import CupyDriver
+from minicnn.kernels._gpu.driver import driver
 from tests.emulator import build
 from tests.emulator.driver import ORDERS, EmulatorDriver
 
@@ -18,22 +18,22 @@ def _machines():
         module_for("gpu")
     except DeviceError:
         return ORDERS
-    return (*ORDERS, "gpu")
+    return (*ORDERS, pytest.param("gpu", marks=pytest.mark.gpu))
 
 
 @pytest.fixture(params=_machines())
 def launch(request):
     """`launch(kernel, grid, block, arguments, shared)` runs a probe, in each order of threads, on NumPy arrays."""
     if request.param != "gpu":
-        driver = EmulatorDriver(request.param)
-        return lambda *how, shared=0: driver.launch(PROBES, *how, shared)
+        emulator = EmulatorDriver(request.param)
+        return lambda *how, shared=0: emulator.launch(PROBES, *how, shared)
     return _on_gpu
 
 
 def _on_gpu(kernel, grid, block, arguments, shared=0):
     cupy = module_for("gpu")
     given = [cupy.asarray(value) if isinstance(value, np.ndarray) else value for value in arguments]
-    CupyDriver().launch(PROBES, kernel, grid, block, given, shared)
+    driver().launch(PROBES, kernel, grid, block, given, shared)
     for value, copy in zip(arguments, given, strict=True):
         if isinstance(value, np.ndarray):
             value[...] = copy.get()

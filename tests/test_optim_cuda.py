@@ -122,7 +122,10 @@ def test_other_dtypes_and_orders_of_memory_are_array_code(gpu, make, dtype, orde
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_recorded_step_has_the_learning_rate_and_the_count_of_each_time(gpu, make, dtype):
-    """Bit for bit what the steps themselves give: clipped gradients, moved parameters, averages."""
+    """Bit for bit what the steps themselves give: clipped gradients, moved parameters, averages.
+
+    In float64 Adam's bias corrections are array code, and a GPU's power of the count is not the host's to the last bit.
+    """
     values, *grads = draw(dtype)
 
     def run(recorded):
@@ -149,7 +152,7 @@ def test_a_recorded_step_has_the_learning_rate_and_the_count_of_each_time(gpu, m
         return [to_numpy(a) for a in (*(p.data for p in parameters), *average.average.values())]
 
     for one, other in zip(run(recorded=True), run(recorded=False), strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=0 if dtype == "float32" else 1e-12)
 
 
 class _Model(nn.Module):

@@ -53,8 +53,8 @@ class Network:
             driver().synchronize()
 
     def peak_mb(self) -> float | None:
-        """What CuPy's pool holds, which it never gives back; or the process."""
-        return round(module_for("gpu").get_default_memory_pool().total_bytes() / 1e6, 1) if self.on_gpu else peak_mb()
+        """Of the GPU for arrays, or of the computer for the process."""
+        return round(driver().most_bytes() / 1e6, 1) if self.on_gpu else peak_mb()
 
 
 class Training(Network):

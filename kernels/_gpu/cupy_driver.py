@@ -1,7 +1,9 @@
 """The driver of a real GPU: CuPy compiles the sources, launches them on one stream and captures graphs."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -29,17 +31,23 @@ class CupyDriver:
             device.attributes["MaxSharedMemoryPerBlockOptin"],
         )
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._stream.use()
+        self.join()
         self._functions: dict[tuple[Source, str], Any] = {}
         self._modules: dict[Source, Any] = {}
+        self._graphs: WeakSet[_CapturedGraph] = WeakSet()
+        self._most_bytes = 0
+
+    def join(self) -> None:
+        """CuPy's current stream is a matter of each thread."""
+        self._stream.use()
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Array:
         """Memory from CuPy's pool."""
         return self._cupy.empty(shape, dtype)
 
     def copy(self, values: Array, to: Array) -> None:
-        """Through the driver's own buffer, so that `values` may change as soon as this returns."""
-        to.set(np.ascontiguousarray(values), self._stream)
+        """By way of pinned memory, which CuPy keeps until it was read: `values` may change as soon as this returns."""
+        to[...] = self._cupy.asarray(values)
 
     def launch(
         self, source: Source, kernel: str, grid: Size, block: Size, arguments: Sequence[Any], shared: int
@@ -56,13 +64,26 @@ class CupyDriver:
     def capture(self, work: Callable[[], object]) -> Graph:
         """Capture with a memory pool that belongs to the graph, so that nobody else gets the memory it works on."""
         pool = self._cupy.cuda.MemoryPool()
+        self.most_bytes()  # before they get fewer
+        # what the same step left behind as Python, or the card would have to hold it twice
+        self._cupy.get_default_memory_pool().free_all_blocks()
         with self._cupy.cuda.using_allocator(pool.malloc):
             self._stream.begin_capture()
             try:
                 work()
-            finally:  # a stream left capturing would refuse everything that follows
-                graph = self._stream.end_capture()
-        return _CapturedGraph(graph, self._stream, pool)
+            except BaseException:
+                with suppress(RuntimeError):  # which would hide what went wrong
+                    self._stream.end_capture()  # a stream left capturing would refuse everything that follows
+                raise
+            graph = _CapturedGraph(self._stream.end_capture(), self._stream, pool)
+        self._graphs.add(graph)
+        return graph
+
+    def most_bytes(self) -> int:
+        """Of CuPy's pool and those of all graphs, which hardly ever give back what they took."""
+        pools = [self._cupy.get_default_memory_pool(), *(graph.pool for graph in self._graphs)]
+        self._most_bytes = max(self._most_bytes, sum(pool.total_bytes() for pool in pools))
+        return self._most_bytes
 
     def synchronize(self) -> None:
         """Wait for the stream."""
@@ -70,15 +91,15 @@ class CupyDriver:
 
     def _module(self, source: Source) -> Any:
         if source not in self._modules:
-            self._modules[source] = self._cupy.RawModule(
-                code=source.path.read_text(), options=("-std=c++17", f"-I{HEADERS}")
-            )
+            # CuPy names what it keeps on disk by this text alone, without the headers: the digest is of them too
+            code = f"{source.path.read_text(encoding='utf-8')}\n// {source.digest()}\n"
+            self._modules[source] = self._cupy.RawModule(code=code, options=("-std=c++17", f"-I{HEADERS}"))
         return self._modules[source]
 
 
 class _CapturedGraph:
     def __init__(self, graph: Any, stream: Any, pool: Any) -> None:
-        self._graph, self._stream, self._pool = graph, stream, pool
+        self._graph, self._stream, self.pool = graph, stream, pool
 
     def launch(self) -> None:
         self._graph.launch(self._stream)

@@ -42,6 +42,9 @@ class Driver(Protocol):
 
     gpu: Gpu
 
+    def join(self) -> None:
+        """Have this thread's array code happen in that order too; the thread that made the driver needs no asking."""
+
     def empty(self, shape: Sequence[int], dtype: Any) -> Array:
         """Memory on the GPU, not initialized."""
 
@@ -59,6 +62,9 @@ class Driver(Protocol):
 
     def capture(self, work: Callable[[], object]) -> Graph:
         """Record what `work` launches without running it."""
+
+    def most_bytes(self) -> int:
+        """The most memory of the GPU that this process has taken for arrays so far."""
 
     def synchronize(self) -> None:
         """Wait until everything asked for is done; raises what went wrong since."""

@@ -167,7 +167,8 @@ def asarray(a: Any, dtype: Any = None, order: str | None = None) -> ndarray:
 
 
 def ascontiguousarray(a: Any, dtype: Any = None) -> ndarray:
-    return array(a, dtype, copy=False, order="C")
+    given = array(a, dtype, copy=False, order="C")
+    return given if given.ndim else given.reshape(1)
 
 
 def copy(a: ndarray, order: str = "K") -> ndarray:

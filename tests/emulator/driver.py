@@ -88,6 +88,9 @@ class EmulatorDriver:
             raise RuntimeError("nothing is being captured")
         self._works.append(work)
 
+    def join(self) -> None:
+        """Everything is done at once, in whatever thread."""
+
     def empty(self, shape: Sequence[int], dtype: Any) -> Any:
         """Memory full of NaN."""
         import cupy
@@ -125,6 +128,10 @@ class EmulatorDriver:
         finally:
             self._works = None
         return EmulatedGraph(self, works)
+
+    def most_bytes(self) -> int:
+        """Nothing, since nothing is on a GPU."""
+        return 0
 
     def synchronize(self) -> None:
         """Nothing is ever under way."""

@@ -78,6 +78,7 @@ def _passes(case: Case, operation: str, rung: str) -> dict[str, Any]:
         works["backward"] = lambda: backward(module, saved)
     result = {}
     for (name, work), amount in zip(works.items(), case.work, strict=False):
+        work()  # makes what is made when first needed, as Recording wants it
         taken = seconds(Recording(work).replay if rung == "cuda" else work)
         result[name] = {"ms": round(taken * 1e3, 4), "rate": round(amount / taken / 1e9, 1)}
     return result
