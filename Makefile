@@ -60,6 +60,7 @@ $(VENV)/dev: $(VENV)/pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@$(call opencv)
 	@$(call compiler)
+	@$(call displays)
 	touch $@
 
 $(VENV)/docs: $(VENV)/pip pyproject.toml
@@ -71,6 +72,12 @@ $(VENV)/docs: $(VENV)/pip pyproject.toml
 define opencv
 $(BIN)/python -c 'import cv2' 2>/dev/null || \
   { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq libgl1 libglib2.0-0; }
+endef
+
+# the tests open the live page in Chromium, and a window on a display in memory
+define displays
+command -v chromium >/dev/null && command -v Xvfb >/dev/null || \
+  { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium xvfb; }
 endef
 
 # the tests run the GPU's kernels on the CPU: g++ compiles them for that

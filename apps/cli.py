@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 import minicnn
-from minicnn.apps import options
+from minicnn.apps import face_options, options
 from minicnn.errors import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -82,7 +82,7 @@ def train(
 
 
 @cli.command("eval", short_help="Measure a run's best weights on a split.")
-@click.argument("source", metavar="RUN|WEIGHTS", type=click.Path(path_type=Path))
+@click.argument("source", metavar="[RUN|WEIGHTS]", type=click.Path(path_type=Path), required=False)
 @click.option("--data", "data_name", metavar="fer2013|synthetic|PATH", help="Data; that of the training unless given.")
 @click.option("--protocol", type=click.Choice(options.PROTOCOLS), help="How FER2013 is split.")
 @click.option("--split", type=click.Choice(options.SPLITS), help="public where there is one, else val.")
@@ -90,15 +90,25 @@ def train(
 @options.machine_options
 @json_option
 def evaluate(
-    source: Path, data_name: str | None, protocol: str | None, split: str | None, tta: bool, as_json: bool, **given: Any
+    source: Path | None,
+    data_name: str | None,
+    protocol: str | None,
+    split: str | None,
+    tta: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
-    """Accuracy, precision, recall, F1 and confusion matrix of a run's best weights, with 95 % intervals."""
+    """Accuracy, precision, recall, F1 and confusion matrix of a run's best weights, with 95 % intervals.
+
+    Without a run or a weights file: of the network that ships in the package.
+    """
     from minicnn.apps.evaluate import evaluate_weights
     from minicnn.apps.metrics import format_table
+    from minicnn.pretrained import default_weights
 
     device = options.use_machine(given)
     metrics, what = evaluate_weights(
-        source, data_name=data_name, protocol=protocol, split=split, tta=tta, device=device
+        source or default_weights(), data_name=data_name, protocol=protocol, split=split, tta=tta, device=device
     )
     _print(metrics.to_json(), as_json, lambda _: f"{what}, {metrics.n:,} images\n\n{format_table(metrics)}")
 
@@ -128,6 +138,31 @@ def study(out: Path, seeds: int, as_json: bool, **given: Any) -> None:
     _print({"rows": rows}, as_json, lambda _: f"{paper_tables.format_tables(rows)}\n\n{out}: csv, txt, json, png")
 
 
+@cli.command(short_help="Read the faces in photos, folders and videos.", epilog=face_options.HONEST)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@face_options.reader_options
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for annotated copies: box, label, probabilities.")
+@click.option("--csv", "csv_file", metavar="FILE", type=click.Path(path_type=Path), help="Write a table, a row a face.")
+@click.option("--explain", is_flag=True, help="In the copies, show what spoke for each label (Grad-CAM).")
+@json_option
+@click.pass_context
+def predict(context: click.Context, /, sources: tuple[str, ...], **given: Any) -> None:
+    """Find the faces in pictures and videos, and read their expressions.
+
+    SOURCE is a file, a folder, a quoted pattern for many files, or - for a picture on standard input.
+    """
+    if given["explain"] and given["out"] is None:
+        raise click.UsageError("--explain shows heat maps in annotated copies: give --out DIR too")
+    from minicnn.apps import predict as prediction
+
+    reader = face_options.make_reader(given)
+    count = prediction.predict(sources, reader, on_error=lambda error: _say(f"minicnn: {error}"), **given)
+    if count.pictures > 1:
+        _say(prediction.format_count(count))
+    if count.failed:
+        context.exit(1)
+
+
 @cli.command("export", short_help="Write a run's network as an ONNX file.")
 @click.argument("source", metavar="RUN|WEIGHTS", type=click.Path(path_type=Path))
 @click.option("--onnx", "target", metavar="FILE", type=click.Path(path_type=Path), required=True, help="What to write.")
@@ -137,6 +172,39 @@ def export(source: Path, target: Path, as_json: bool) -> None:
     from minicnn.apps.export import export_onnx
 
     _print(export_onnx(source, target), as_json, _describe_export)
+
+
+@cli.command(
+    short_help="Read faces live, from a camera or video.",
+    epilog=face_options.HONEST,
+    context_settings={"default_map": {"scale_step": 1.2, "smallest": 60}},
+)
+@face_options.reader_options
+@click.option("--source", metavar="N|FILE|URL", show_default="0", help="Camera number, video file or stream's address.")
+@click.option("--window", is_flag=True, help="Show faces in a window; usual where there is a display.")
+@click.option("--web", is_flag=True, help="Show the browser's camera on a page of this machine alone.")
+@click.option("--no-window", is_flag=True, help="Print one JSON object a frame.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="Of --web; 0: a free one.")
+@click.option("--record", metavar="FILE", type=click.Path(path_type=Path), help="Keep what was seen: .mp4, .avi, .mkv.")
+@click.option("--explain", is_flag=True, help="Show what spoke for each label (Grad-CAM); on the page by a switch.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a frame, beside the window too.")
+def camera(window: bool, web: bool, no_window: bool, **given: Any) -> None:
+    """Read faces live, from a camera, a video file or a stream. Ctrl-C ends it.
+
+    Keys of the window: q quits, space pauses, m mirrors, w shows why.
+
+    Faces are looked for in frames shrunk to 480 rows; the smallest face is 60 of those pixels unless given.
+    """
+    from minicnn.apps import views
+
+    asked = [view for view, wanted in zip(views.VIEWS, (window, web, no_window), strict=True) if wanted]
+    settings = views.Settings.of(given)
+    try:
+        view = views.choose(asked)
+        views.check(view, settings)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    views.start(view, settings, given, _say)
 
 
 @cli.group("data")

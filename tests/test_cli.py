@@ -18,7 +18,7 @@ from tests.programs import Result, command, environment, in_process_of_its_own, 
 
 COMMANDS = (
     *("train", "eval", "study", "export", "data", "data import", "data info", "data export", "gradcheck"),
-    *("bench", "bench train", "bench infer", "bench kernels", "doctor"),
+    *("bench", "bench train", "bench infer", "bench kernels", "doctor", "camera"),
 )
 SUMMARY = {
     "run": "runs/train-1",
@@ -78,7 +78,7 @@ def test_every_command_explains_itself(name: str, option: str) -> None:
 def test_help_names_every_command_with_a_whole_line() -> None:
     result = minicnn("--help")
     assert result.code == 0
-    for name in ("train", "eval", "study", "export", "data", "gradcheck", "bench", "doctor"):
+    for name in ("train", "eval", "study", "export", "data", "gradcheck", "bench", "doctor", "camera"):
         (line,) = (line for line in result.out.splitlines() if line.startswith(f"  {name} "))
         assert line.endswith(".")
         assert not line.endswith("...")

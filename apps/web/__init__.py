@@ -1,0 +1,1 @@
+"""The live demo as a page on this machine: `minicnn camera --web`."""
