@@ -14,6 +14,7 @@ from minicnn.apps.evaluate import evaluate_weights, weights_of
 from minicnn.data import fer2013, synthetic
 from minicnn.data.dataset import CLASSES
 from minicnn.errors import CheckpointError, DataError, UserError
+from minicnn.pretrained import default_weights
 from tests.programs import TINY, in_process_of_its_own, minicnn, write_faces
 
 SCORES = {"precision", "recall", "f1"}
@@ -120,10 +121,12 @@ def test_a_weights_file_is_enough_anywhere(run: Path, tmp_path: Path) -> None:
     assert minicnn("eval", tmp_path / "net.safetensors", "--json").out == minicnn("eval", run, "--json").out
 
 
-def test_no_weights_named_is_wrong_usage() -> None:
-    result = minicnn("eval")
-    assert (result.code, result.out) == (2, "")
-    assert result.err.splitlines()[-1] == "Error: Missing argument 'RUN|WEIGHTS'."
+def test_without_weights_the_packages_network_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = synthetic.load(train=7, val=7, public=9)
+    monkeypatch.setattr(synthetic, "load", lambda: few)
+    measured = minicnn("eval", "--data", "synthetic", "--json").out
+    assert json.loads(measured)["n"] == 9
+    assert measured == minicnn("eval", default_weights(), "--data", "synthetic", "--json").out
 
 
 def test_a_folder_without_weights_is_one_line(tmp_path: Path) -> None:
