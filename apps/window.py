@@ -67,7 +67,7 @@ def with_strip(image: NDArray[np.uint8], note: str) -> NDArray[np.uint8]:
 
 
 def has_display() -> bool:
-    """Whether this session has a desktop that windows may be opened on."""
+    """Whether there is a desktop that windows may be opened on."""
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

@@ -21,7 +21,7 @@ Images = NDArray[np.uint8]
 _SHARP = 10.0
 """Squared grey levels that a sharp image has at least at each frequency of _FINE.
 
-Measured on FER2013: blurred ones have 0 to 1.1, sharp ones 70 to 8,000 (their 0.1 and 99.9 per cent).
+Measured on FER2013: blurred ones have at most 1.1, sharp ones 72 to 5,700 (their 0.1 and 99.9 per cent).
 """
 _FINE = (1 / 6, 1 / 3)
 """Frequencies that a blur of two pixels or more leaves nothing of, and that a sharp face has."""
@@ -29,7 +29,7 @@ _STRONG = (1 / 24, 1 / 8)
 """Frequencies at which even a blurred face stands out from the noise."""
 
 _FACES = (30.0, 2.5)
-"""a, b: a sharp face has about a / f^b squared grey levels at frequency f; fitted to FER2013's PublicTest."""
+"""a, b: a sharp face has about a / f^b squared grey levels at frequency f; fitted to the images of PublicTest, not to labels."""
 _NOISE = 2.0
 """Squared grey levels of noise that the filter counts on: three times what was measured, so that it stays unseen."""
 
