@@ -29,7 +29,10 @@ _STRONG = (1 / 24, 1 / 8)
 """Frequencies at which even a blurred face stands out from the noise."""
 
 _FACES = (30.0, 2.5)
-"""a, b: a sharp face has about a / f^b squared grey levels at frequency f; fitted to PublicTest's images, not labels."""
+"""a, b: a sharp face has about a / f^b squared grey levels at frequency f.
+
+Fitted to the images of FER2013's PublicTest, not to their labels.
+"""
 _NOISE = 2.0
 """Squared grey levels of noise that the filter counts on: three times what was measured, so that it stays unseen."""
 
