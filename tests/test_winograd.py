@@ -8,7 +8,7 @@ import pytest
 from minicnn.kernels import parallel
 from minicnn.kernels._cpu import blocks, conv3x3
 from minicnn.kernels._cpu.plan import SIZES, Plan, plan, set_largest_tile
-from minicnn.kernels._cpu.winograd import matrices
+from minicnn.kernels._cpu.winograd import matrices, whole_map_matrices
 from minicnn.kernels.conv2d import im2col
 from minicnn.kernels.windows import Windows
 
@@ -77,6 +77,14 @@ def test_matrices_turn_a_correlation_into_products(m: int) -> None:
     random = np.random.default_rng(m)
     data, taps = random.normal(size=m + 2), random.normal(size=3)
     np.testing.assert_allclose(a_t @ ((g @ taps) * (b_t @ data)), np.correlate(data, taps), rtol=1e-12, atol=1e-13)
+
+
+def test_a_row_of_three_pixels_between_zeros_takes_four_products() -> None:
+    a_t, g, b_t = whole_map_matrices()
+    random = np.random.default_rng(0)
+    data, taps = random.normal(size=3), random.normal(size=3)
+    assert g.shape == (4, 3)
+    np.testing.assert_allclose(a_t @ ((g @ taps) * (b_t @ data)), np.correlate(data, taps, "same"), rtol=1e-12)
 
 
 @pytest.mark.parametrize("m", SIZES)
@@ -148,7 +156,8 @@ def test_one_pixel_that_is_nan_reaches_its_neighbors() -> None:
 
 def test_tiles_are_large_for_many_images_and_not_used_where_they_do_not_pay() -> None:
     assert plan_of((128, 24, 24, 64, 128, 1), 0).m == 6
-    assert plan_of((128, 3, 3, 512, 512, 1), 0).m == 3
+    assert plan_of((128, 3, 3, 512, 512, 1), 0)[8:10] == (3, 4)  # the whole map
+    assert plan_of((128, 5, 5, 512, 512, 0), 0)[8:10] == (3, 5)  # a window into a larger one
     assert plan((128, 1, 1, 64), 64, 1) is None
 
 

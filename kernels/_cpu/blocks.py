@@ -23,28 +23,43 @@ _SUM_ROWS = 256
 
 
 @compiled
-def weight_square(weight: Array, u: Array, swap: bool, m: int, scratch: Array, row: int, column: int) -> None:
-    """Transform the square of channels `row` and outputs `column` into panel `column` of `u`; `swap` swaps the two."""
-    taps, square = scratch[: 9 * PANEL * PANEL], PANEL * PANEL
-    transformed = scratch[9 * POSITION :]
+def weight_square(
+    weight: Array, u: Array, u_t: Array, both: bool, plan: Plan, scratch: Array, row: int, column: int
+) -> None:
+    """Transform the square of channels `row` and outputs `column` into `u`, and with `both` into `u_t`."""
+    square = PANEL * PANEL
+    taps, swapped = scratch[: 9 * square], scratch[9 * POSITION : 9 * POSITION + 9 * square]
     for k in range(PANEL):
+        line = weight[column * PANEL + k, row * PANEL : (row + 1) * PANEL].reshape(-1)
+        for tap in range(9):
+            target = swapped[tap * square + k * PANEL : tap * square + (k + 1) * PANEL]
+            for j in range(PANEL):
+                target[j] = line[9 * j + tap]
+    for tap in range(9):
+        source, target = swapped[tap * square : (tap + 1) * square], taps[tap * square : (tap + 1) * square]
         for j in range(PANEL):
-            o, i = (row * PANEL + k, column * PANEL + j) if swap else (column * PANEL + k, row * PANEL + j)
-            to = k * PANEL + j if swap else j * PANEL + k
-            for tap in range(9):
-                taps[tap * square + to] = weight[o, i, tap // 3, tap % 3]
-    weight_tiles(m, taps.ctypes.data, transformed.ctypes.data, POSITION)
-    for p in range((m + 2) ** 2):
-        target = u[column, p, row * PANEL : (row + 1) * PANEL].reshape(-1)
-        target[:] = transformed[p * POSITION : p * POSITION + square]
+            for k in range(PANEL):
+                target[j * PANEL + k] = source[k * PANEL + j]
+    transform_square(taps, u, plan, scratch[18 * POSITION :], row, column)
+    if both:
+        transform_square(swapped, u_t, plan, scratch[18 * POSITION :], column, row)
 
 
 @compiled
-def weight_grad_square(grad: Array, m: int, scratch: Array, row: int, column: int) -> None:
+def transform_square(taps: Array, u: Array, plan: Plan, transformed: Array, row: int, column: int) -> None:
+    """Transform `taps` (9, PANEL, PANEL) into panel `column` of `u`, by way of the cache."""
+    weight_tiles(plan, taps.ctypes.data, transformed.ctypes.data, POSITION)
+    for p in range(plan.side**2):
+        target = u[column, p, row * PANEL : (row + 1) * PANEL].reshape(-1)
+        target[:] = transformed[p * POSITION : p * POSITION + PANEL * PANEL]
+
+
+@compiled
+def weight_grad_square(grad: Array, plan: Plan, scratch: Array, row: int, column: int) -> None:
     """Transform a square of the weight's gradient back, and lay it out as (O, C, 3, 3)."""
     square = PANEL * PANEL
-    taps, transformed = scratch[: 9 * square], scratch[9 * POSITION :]
-    weight_grad_tiles(m, transformed.ctypes.data, POSITION, taps.ctypes.data)
+    taps, transformed = scratch[: 9 * square], scratch[18 * POSITION :]
+    weight_grad_tiles(plan, transformed.ctypes.data, POSITION, taps.ctypes.data)
     for k in range(PANEL):
         for j in range(PANEL):
             for tap in range(9):
@@ -52,10 +67,10 @@ def weight_grad_square(grad: Array, m: int, scratch: Array, row: int, column: in
 
 
 @compiled
-def gather_square(du: Array, scratch: Array, m: int, row: int, column: int) -> None:
+def gather_square(du: Array, scratch: Array, plan: Plan, row: int, column: int) -> None:
     """A square of dU, from all positions, to where `weight_grad_square` looks for it."""
-    transformed = scratch[9 * POSITION :]
-    for p in range((m + 2) ** 2):
+    transformed = scratch[18 * POSITION :]
+    for p in range(plan.side**2):
         source = du[p, column, row * PANEL : (row + 1) * PANEL].reshape(-1)
         transformed[p * POSITION : p * POSITION + PANEL * PANEL] = source
 
@@ -66,7 +81,7 @@ def result_blocks(
     statistics: Array, spare: Array, plan: Plan, block: int, slot: int, group: int, first_group: int, last_group: int,
 ) -> None:  # fmt: skip
     """Multiply and transform back some groups of a block's results."""
-    positions, channels, panel = (plan.m + 2) ** 2, plan.channels, plan.panel
+    positions, channels, panel = plan.side**2, plan.channels, plan.panel
     panels, out_panels = channels // PANEL, plan.outputs // PANEL
     first = block * plan.block_images
     count = min(plan.block_images, plan.images - first)
@@ -146,7 +161,7 @@ def input_grad_block(
 ) -> None:
     """Add to the gradient of a block's input."""
     panels, in_panels, panel = plan.outputs // PANEL, plan.channels // PANEL, plan.panel
-    positions = (plan.m + 2) ** 2
+    positions = plan.side**2
     count = min(plan.block_images, plan.images - block * plan.block_images)
     tiles = count * plan.down * plan.across
     a = dm.ctypes.data + 4 * block * dm.shape[1]

@@ -43,26 +43,24 @@ class Weights(NamedTuple):
 
 def transform_weight(weight: Array, plan: Plan, with_transposed: bool) -> Weights:
     """Transform `weight` (O, C, 3, 3)."""
-    weight, m = np.ascontiguousarray(weight), plan.m
-    positions, panels, in_panels = (m + 2) ** 2, plan.outputs // PANEL, plan.channels // PANEL
+    weight = np.ascontiguousarray(weight)
+    positions, panels, in_panels = plan.positions, plan.outputs // PANEL, plan.channels // PANEL
     u = workspace.empty((panels, positions, plan.channels, PANEL))
     u_t = workspace.empty((in_panels, positions, plan.outputs, PANEL)) if with_transposed else None
-    scratch = _square_scratch(m)
+    scratch = _square_scratch(plan)
 
     def squares(first: int, last: int, slot: int) -> None:
         for square in range(first, last):
             row, column = square // panels, square % panels
-            weight_square(weight, u, False, m, scratch[slot], row, column)
-            if u_t is not None:
-                weight_square(weight, u_t, True, m, scratch[slot], column, row)
+            weight_square(weight, u, u if u_t is None else u_t, with_transposed, plan, scratch[slot], row, column)
 
     share(panels * in_panels, squares)
     return Weights(u, u_t)
 
 
-def _square_scratch(m: int) -> Array:
-    """For each thread, a square of PANEL x PANEL channels as it is and transformed."""
-    return workspace.empty((threads(), (9 + (m + 2) ** 2) * POSITION))
+def _square_scratch(plan: Plan) -> Array:
+    """For each thread, a square of PANEL x PANEL channels as it is, its rows and columns swapped, and transformed."""
+    return workspace.empty((threads(), (18 + plan.positions) * POSITION))
 
 
 class Finish(NamedTuple):
@@ -81,7 +79,7 @@ def forward(x: Array, weights: Weights, plan: Plan, finish: Finish) -> tuple[Arr
     squares of each output channel.
     """
     v = empty_blocks(plan, plan.channels)
-    positions, panels, in_panels = (plan.m + 2) ** 2, plan.outputs // PANEL, plan.channels // PANEL
+    positions, panels, in_panels = plan.positions, plan.outputs // PANEL, plan.channels // PANEL
     # with too few blocks to keep the threads busy they share out the groups too, which had better be small
     by_groups = plan.blocks < 2 * threads()
     group = 1 if by_groups else min(_GROUP, panels)
@@ -126,7 +124,7 @@ def input_transform(x: Array, plan: Plan) -> Array:
 
 def empty_blocks(plan: Plan, channels: int) -> Array:
     """Memory for the transformed tiles of all blocks, (blocks, numbers)."""
-    return workspace.empty((plan.blocks, (plan.m + 2) ** 2 * channels // PANEL * plan.panel))
+    return workspace.empty((plan.blocks, plan.positions * channels // PANEL * plan.panel))
 
 
 def backward(
@@ -138,7 +136,7 @@ def backward(
     """
     dm = empty_blocks(plan, plan.outputs)
     group = min(_GROUP, plan.channels // PANEL)
-    products = workspace.empty((threads(), (plan.m + 2) ** 2 * group * plan.panel))
+    products = workspace.empty((threads(), plan.positions * group * plan.panel))
     dx = workspace.empty((plan.images, plan.height, plan.width, plan.channels)) if need_x else None
 
     def block_gradients(first: int, last: int, slot: int) -> None:
@@ -155,17 +153,17 @@ def backward(
 
 def _weight_gradient(v: Array, dm: Array, plan: Plan) -> Array:
     """The weight's gradient, a position at a time, from all squares of channels."""
-    positions, panels = (plan.m + 2) ** 2, plan.outputs // PANEL
+    positions, panels = plan.positions, plan.outputs // PANEL
     du = workspace.empty((positions, panels, plan.channels, PANEL))
     share(positions, lambda first, last, slot: weight_grad_positions(v, dm, du, plan, first, last))
     grad = workspace.empty((plan.outputs, plan.channels, 3, 3))
-    scratch = _square_scratch(plan.m)
+    scratch = _square_scratch(plan)
 
     def squares(first: int, last: int, slot: int) -> None:
         for square in range(first, last):
             row, column = square // panels, square % panels
-            gather_square(du, scratch[slot], plan.m, row, column)
-            weight_grad_square(grad, plan.m, scratch[slot], row, column)
+            gather_square(du, scratch[slot], plan, row, column)
+            weight_grad_square(grad, plan, scratch[slot], row, column)
 
     share(plan.outputs * plan.channels // PANEL**2, squares)
     return grad

@@ -60,7 +60,7 @@ def forward(
         scaled, shift = folded()
         return conv3x3.transform_weight(scaled, plan, with_transposed=False), shift
 
-    weights, shift = derived(("winograd", plan.m, eps), sources, transform)
+    weights, shift = derived(("winograd", plan.m, plan.side, eps), sources, transform)
     conv3x3.forward(x, weights, plan, conv3x3.Finish(y, shift, relu=True, pool=pool))
     return y
 

@@ -65,7 +65,7 @@ def winograd(weight: Array, shift: Array, plan: Plan, pool: bool) -> crew.Kernel
     memory = [
         conv3x3.empty_blocks(plan, plan.channels),
         conv3x3.transform_weight(weight, plan, with_transposed=False).u,
-        workspace.empty((threads(), (plan.m + 2) ** 2 * plan.panel)),
+        workspace.empty((threads(), plan.positions * plan.panel)),
         workspace.empty((threads(), plan.block_images, plan.out_height, plan.out_width, PANEL)),
         shift,
         np.zeros((plan.blocks, plan.outputs // WIDTH, 2, WIDTH), np.float32),  # which nobody reads
@@ -109,8 +109,8 @@ def direct(weight: Array, shift: Array, shape: Shape, pool: bool) -> crew.Kernel
 @compiled
 def _plan(a: Any) -> Plan:
     return Plan(
-        a.images, a.height, a.width, a.channels, a.out_height, a.out_width, a.outputs, a.padding, a.m, a.down,
-        a.across, a.block_images, a.rows, a.panel, a.blocks,
+        a.images, a.height, a.width, a.channels, a.out_height, a.out_width, a.outputs, a.padding, a.m, a.side,
+        a.down, a.across, a.block_images, a.rows, a.panel, a.blocks,
     )  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _transform(arguments: int, part: int, slot: int) -> None:
     panels = plan.channels // PANEL
     n, panel = part // panels, part % panels
     x = floats(a.x, (plan.images, plan.height, plan.width, plan.channels))
-    v = floats(a.v, (plan.blocks, (plan.m + 2) ** 2 * panels * plan.panel))
+    v = floats(a.v, (plan.blocks, plan.side**2 * panels * plan.panel))
     input_images(x, v, floats(a.zeros, (WIDTH,)), plan, n, n + 1, panel, panel + 1)
 
 
@@ -137,7 +137,7 @@ def _multiply_tiles(arguments: int, part: int, slot: int) -> None:
     """A panel of outputs of a block."""
     a = carray(pointer(arguments), (1,), _WINOGRAD)[0]
     plan = _plan(a)
-    panels, positions = plan.outputs // PANEL, (plan.m + 2) ** 2
+    panels, positions = plan.outputs // PANEL, plan.side**2
     v = floats(a.v, (plan.blocks, positions * plan.channels // PANEL * plan.panel))
     u = floats(a.u, (panels, positions, plan.channels, PANEL))
     products = floats(a.products, (a.threads, positions * plan.panel))

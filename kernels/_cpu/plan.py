@@ -1,6 +1,6 @@
 """How a 3x3 convolution of stride 1 is cut up for Winograd's algorithm.
 
-A block is a few images whose tiles lie together. Channels lie in panels of PANEL, so position p = i * (m + 2) + j of
+A block is a few images whose tiles lie together. Channels lie in panels of PANEL, so position p = i * side + j of
 tile t in panel c is
 
     V[block, p, c, t, :]
@@ -25,6 +25,8 @@ Measured: 3 from the third-level cache, 14 from memory.
 """
 SIZES = (6, 3, 2)
 """Tile sizes, see winograd.py: the largest is the quickest, the smallest the most exact."""
+_WHOLE = 3
+"""A map of this size, between zeros, is one tile of its own kind."""
 
 _largest = SIZES[0]
 
@@ -32,8 +34,9 @@ _largest = SIZES[0]
 class Plan(NamedTuple):
     """Counts.
 
-    `out_` is the result, `across` and `down` are tiles an image, `rows` tiles a block rounded up to 4, `panel` the
-    numbers from one panel to the next.
+    `out_` is the result, a tile gives m x m of it and reads from `padding` pixels before; it takes side x side
+    positions. `across` and `down` are tiles an image, `rows` tiles a block rounded up to 4, `panel` the numbers from
+    one panel to the next.
     """
 
     images: int
@@ -45,12 +48,18 @@ class Plan(NamedTuple):
     outputs: int
     padding: int
     m: int
+    side: int
     down: int
     across: int
     block_images: int
     rows: int
     panel: int
     blocks: int
+
+    @property
+    def positions(self) -> int:
+        """Matrix products: one for each number of a transformed tile."""
+        return self.side**2
 
 
 def set_largest_tile(m: int) -> None:
@@ -71,9 +80,15 @@ def plan(x_shape: tuple[int, ...], outputs: int, padding: int, m: int = 0) -> Pl
     images, height, width, channels = x_shape
     out_height, out_width = height + 2 * padding - 2, width + 2 * padding - 2
 
+    def is_whole(m: int) -> bool:
+        return padding == 1 and height == width == m == _WHOLE
+
+    def side(m: int) -> int:
+        return m + 1 if is_whole(m) else m + 2
+
     def cost(m: int) -> int:
         tiles = images * -(-out_height // m) * -(-out_width // m)
-        return (m + 2) ** 2 * (-(-tiles // 4) * 4 + _READING)
+        return side(m) ** 2 * (-(-tiles // 4) * 4 + _READING)
 
     if not m:
         m = min((size for size in SIZES if size <= _largest), key=cost)
@@ -85,8 +100,8 @@ def plan(x_shape: tuple[int, ...], outputs: int, padding: int, m: int = 0) -> Pl
     rows = -(-block_images * tiles // 4) * 4
     blocks = -(-images // block_images)
     return Plan(
-        images, height, width, channels, out_height, out_width, outputs, padding, m, down, across, block_images, rows,
-        (rows + 1) * PANEL, blocks,
+        images, height, width, channels, out_height, out_width, outputs, 0 if is_whole(m) else padding, m, side(m),
+        down, across, block_images, rows, (rows + 1) * PANEL, blocks,
     )  # fmt: skip
 
 

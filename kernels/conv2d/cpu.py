@@ -25,7 +25,7 @@ def forward(x: Array, weight: Array, bias: Array | None, windows: Windows, group
         return channels_first(conv_gemm.forward(images, weight, bias, windows, groups))
     y = workspace.empty((cut.images, cut.out_height, cut.out_width, cut.outputs))
     weights = derived(
-        ("conv2d", cut.m), (weight,), lambda: conv3x3.transform_weight(weight, cut, with_transposed=False)
+        ("conv2d", cut.m, cut.side), (weight,), lambda: conv3x3.transform_weight(weight, cut, with_transposed=False)
     )
     conv3x3.forward(images, weights, cut, conv3x3.Finish(y, bias))
     return channels_first(y)
