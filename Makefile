@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test lint docs figures notebooks gpu-report clean
+.PHONY: demo test coverage fuzz faults test-matrix lint docs figures notebooks gpu-report clean
 
 demo: $(VENV)/base
 	rm -rf runs/demo
@@ -14,6 +14,28 @@ demo: $(VENV)/base
 
 test: $(VENV)/dev
 	$(BIN)/pytest
+
+# which lines the tests run, of the engine and its kernels; fails below 95 of 100. The apps' figure is only told
+coverage: $(VENV)/dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include 'apps/*' --format total
+	$(BIN)/coverage report --include 'minicnn/*,kernels/*' --fail-under 95
+
+# every reader of bytes from outside, given damaged and hostile inputs; other ones with SEED=1
+INPUTS ?= 100000
+SEED ?= 0
+fuzz: $(VENV)/dev
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) --seed $(SEED)
+
+# the tests on every Python that is supported and there, and with the lowest versions of all dependencies
+test-matrix:
+	$(PYTHON) -m tests.matrix
+
+# programs are killed, disks filled, files damaged, pipes cut; says how many faults were tried and survived
+faults: $(VENV)/dev
+	$(BIN)/python -m tests.faults
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -342,25 +343,43 @@ def main() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")  # for terminals and names of files that are not UTF-8
     try:
         code = cli(prog_name="minicnn", standalone_mode=False)
+        _flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted")
     except BrokenPipeError:
-        # the reader of a pipe has gone: nothing to say, and nothing left to flush at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader of a pipe has gone: nothing to say
         sys.exit(1)
     except UserError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+        if error.filename is None:
+            _drop_output()
+        _fail(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except MemoryError as error:
         _fail(f"out of memory: try a smaller --batch-size ({error})")
     sys.exit(code)
 
 
+def _flush() -> None:
+    """Write what print has kept: at exit it is Python that finds the disk full or the reader gone, and complains."""
+    if sys.stdout is not None:  # as it is where whoever called closed it
+        sys.stdout.flush()
+
+
+def _drop_output() -> None:
+    """Forget what could not be written: at exit Python would try again."""
+    with suppress(AttributeError, OSError):  # there is no stdout, or none of the system's
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(message: str) -> NoReturn:
+    try:
+        _flush()
+    except OSError:
+        _drop_output()
     click.echo(f"minicnn: {message}", err=True)
     sys.exit(1)
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicnn.apps import sources
+from minicnn.data.image_size import claimed_size
 from minicnn.errors import DataError, UserError
-from minicnn.opencv import cv2
+from minicnn.opencv import cv2, silence
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm", ".jp2", ".avif")
 """Endings of the pictures that are looked at in a folder."""
@@ -63,10 +64,11 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
         DataError: it is no whole picture, too large, or of numbers that are not 8 or 16 bits.
     """
     opencv = cv2()
-    opencv.utils.logging.setLogLevel(opencv.utils.logging.LOG_LEVEL_SILENT)  # what it would say, the errors below do
+    silence()
+    hopeless = not data or (data.startswith(b"\xff\xd8") and claimed_size(data) is None)
     try:
         codes = np.frombuffer(data, np.uint8)
-        image = opencv.imdecode(codes, opencv.IMREAD_COLOR | opencv.IMREAD_ANYDEPTH) if data else None
+        image = None if hopeless else opencv.imdecode(codes, opencv.IMREAD_COLOR | opencv.IMREAD_ANYDEPTH)
         # a second look, for the transparency, at what may have some; it would not turn by EXIF data
         whole = (
             None if data.startswith(b"\xff\xd8") or image is None else opencv.imdecode(codes, opencv.IMREAD_UNCHANGED)

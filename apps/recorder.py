@@ -1,6 +1,7 @@
 """What was seen, as a video file."""
 
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,9 @@ from minicnn.opencv import cv2
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 """What each ending is written with: what every build of OpenCV has, so that no other program is needed."""
 
+
+_ROOM, _ROOM_EACH = 1 << 20, 100
+"""Bytes that must be free beside the next frame: what is buffered and the file's end take less, and a bit a frame."""
 
 _LONGEST = 1.0
 """Seconds that a frame stays at most: of a pause no more is recorded."""
@@ -47,7 +51,7 @@ class Recorder:
         """Add a frame, uint8 (H, W, 3) BGR, taken at `time` in seconds; of another size than the first, it is resized.
 
         Raises:
-            UserError: the file cannot be written.
+            UserError: the file cannot be written, or the disk is full: what was written until then is kept.
         """
         if self._writer is None:
             self._open(image, time)
@@ -59,8 +63,14 @@ class Recorder:
             self._start += pause / self.rate
             due -= pause
         for _ in range(due - self._count):
+            self._check_room(image.nbytes)
             self._writer.write(image)
-        self._count = max(self._count, due)
+            self._count += 1
+
+    def _check_room(self, size: int) -> None:
+        """OpenCV does not say when a disk is full, and a file that it could not end cannot be played."""
+        if shutil.disk_usage(self._building.parent).free < size + _ROOM + _ROOM_EACH * self._count:
+            raise UserError(f"{self.path}: no room left on its disk: the recording ends here")
 
     def _open(self, image: NDArray[np.uint8], time: float) -> None:
         self._start, self._size = time, (image.shape[1], image.shape[0])

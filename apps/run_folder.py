@@ -9,16 +9,18 @@ curves.png  confusion.png  report.html
 """
 
 import csv
+import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minicnn.data import PROTOCOLS
 from minicnn.errors import UserError
-from minicnn.files import atomic_write
+from minicnn.files import atomic_write, locked, remove_leftovers
 from minicnn.recipes import Recipe, check_types
 
 SUMMARY = (
@@ -33,6 +35,8 @@ SUMMARY = (
     "ended",
 )
 """The keys of a run's summary, which result.json holds."""
+
+_LONGEST = 1 << 13  # characters of a configuration, which takes 600; tomllib's time goes by their square
 
 _TEXT: Any = {"encoding": "utf-8", "errors": "surrogateescape"}  # a path may hold bytes that are no UTF-8
 
@@ -80,17 +84,33 @@ class RunFolder:
     def __getitem__(self, name: str) -> Path:
         return self.path / name
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder if need be, and let no other process train in it for the block.
+
+        Raises UserError where one does, or where the folder cannot be made.
+        """
+        with ExitStack() as stack:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.path))
+            except BlockingIOError as error:
+                raise UserError(f"{self.path} is being trained by another process: wait for it, or stop it") from error
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield
+
     def create(self, config: RunConfig) -> None:
-        """Make the folder; raises UserError where it holds a run already or cannot be made."""
+        """Write what a new run was asked for; raises UserError where the folder holds a run or cannot be written."""
         if self["config.toml"].exists():
             raise UserError(f"{self.path}: holds a run already: go on with --resume {self.path}, or give another --out")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.path)
             with atomic_write(self["config.toml"]) as file:
                 lines = (f"{key} = {_toml(value)}\n" for key, value in config.to_dict().items())
                 file.write_text("".join(lines), **_TEXT)
         except OSError as error:
-            raise UserError(f"{self.path}: the run folder cannot be written: {error.strerror}") from error
+            raise self._unwritable(error) from error
 
     def config(self) -> RunConfig:
         """What the run was asked for; raises UserError where the folder is none of ours."""
@@ -109,29 +129,49 @@ class RunFolder:
             return None
         try:
             result = json.loads(file.read_text(**_TEXT))
-            # a folder may have been moved since
-            return {**{key: result[key] for key in SUMMARY}, "run": str(self.path)}
-        except (ValueError, TypeError, KeyError) as error:
+            summary = {key: result[key] for key in SUMMARY}
+            if not all(isinstance(summary[key], int | float | None) for key in set(SUMMARY) - {"run", "ended"}):
+                raise TypeError("a summary holds numbers")
+            if result.get("sha256", _checksum(summary)) != _checksum(summary):
+                raise ValueError("it is not what its checksum was made of")
+            return {**summary, "run": str(self.path)}  # a folder may have been moved since
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{file}: damaged: remove it and --resume the run") from error
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Write the summary."""
+        """Write the summary, and its checksum."""
         with atomic_write(self["result.json"]) as file:
-            file.write_text(json.dumps(dict(result), indent=2) + "\n", **_TEXT)
+            file.write_text(json.dumps({**result, "sha256": _checksum(result)}, indent=2) + "\n", **_TEXT)
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write metrics.csv anew: after a resume it holds no line that the checkpoint does not know of."""
         if not history:
+            self["metrics.csv"].unlink(missing_ok=True)
             return
         with atomic_write(self["metrics.csv"]) as file, file.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, list(history[0]))
             writer.writeheader()
             writer.writerows(history)
 
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"{self.path}: the run folder cannot be written: {error.strerror}")
+
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """The values in a TOML file; raises OSError, and ValueError for text that is not TOML."""
-    return tomllib.loads(file.read_text(**_TEXT))
+    """The values in a TOML file; raises OSError, and ValueError for text that is not TOML or far too long."""
+    with file.open(**_TEXT) as stream:
+        text = stream.read(_LONGEST + 1)
+    if len(text) > _LONGEST:
+        raise ValueError(f"expected at most {_LONGEST:,} characters, it is longer")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("values inside values, too deep to be read") from error
+
+
+def _checksum(summary: Mapping[str, Any]) -> str:
+    """Of a summary but for the folder's name, which may change."""
+    return hashlib.sha256(json.dumps([summary[key] for key in SUMMARY if key != "run"]).encode()).hexdigest()
 
 
 def _toml(value: str | float) -> str:

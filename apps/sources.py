@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicnn.errors import UserError
-from minicnn.opencv import cv2
+from minicnn.opencv import cv2, silence
 
 SILENCE = 5.0
 """Seconds without a frame after which a camera or stream counts as gone."""
@@ -55,7 +55,7 @@ def open_source(name: str) -> Source:
     """
     # FFmpeg and OpenCV tell of every trouble in several lines of their own; ours is one
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2().utils.logging.setLogLevel(cv2().utils.logging.LOG_LEVEL_SILENT)
+    silence()
     if name.isdecimal():
         return Live(_camera(int(name)), f"camera {name}")
     if "://" in name:
@@ -77,15 +77,11 @@ class Video:
 
     def __iter__(self) -> Iterator[Frame]:
         number = 0
-        while (image := self._next()) is not None:
+        while (image := _next(self._capture)) is not None:
             yield Frame(image, number / self.rate)
             number += 1
         if number == 0:
             raise UserError(f"{self._name}: a video without a frame that can be read")
-
-    def _next(self) -> NDArray[np.uint8] | None:
-        whole, image = self._capture.read()
-        return image if whole else None
 
     def close(self) -> None:
         """Close the file."""
@@ -130,12 +126,12 @@ class Live:
 
     def _read(self) -> None:
         while not self._ended:
-            whole, image = self._capture.read()
+            image = _next(self._capture)
             with self._changed:
-                if whole:
-                    self._newest = Frame(image, time.monotonic() - self._begun)
-                else:
+                if image is None:
                     self._ended = True
+                else:
+                    self._newest = Frame(image, time.monotonic() - self._begun)
                 self._changed.notify()
 
     def close(self) -> None:
@@ -159,8 +155,20 @@ def _camera(number: int) -> Any:
     return capture
 
 
+def _next(capture: Any) -> NDArray[np.uint8] | None:
+    """The next picture, None where there is no more."""
+    try:
+        whole, image = capture.read()
+    except cv2().error:  # in place of saying no, as some drivers do when their camera goes
+        return None
+    return image if whole else None
+
+
 def _opened(source: str | int, complaint: str) -> Any:
-    capture = cv2().VideoCapture(source)
+    backend = cv2().CAP_ANY
+    if isinstance(source, str) and cv2().CAP_FFMPEG in cv2().videoio_registry.getStreamBackends():
+        backend = cv2().CAP_FFMPEG  # what it cannot read others print lines about
+    capture = cv2().VideoCapture(source, backend)
     if not capture.isOpened():
         raise UserError(complaint)
     return capture

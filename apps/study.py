@@ -26,19 +26,45 @@ def study(
 ) -> list[dict[str, Any]]:
     """Train every depth with every seed in a folder of its own under `out`, and evaluate each on val.
 
-    A run that was finished before is not repeated, one that was interrupted goes on. `on_run` hears the folder of
-    each. Writes study.json, study.csv, study.txt and study.png; returns a row (layers, seed, epochs, seconds,
-    parameters, metrics) for each run. Stops after an interrupted run with UserError.
+    What study.json knows already is not repeated, even where the run's folder is gone; a run that was interrupted
+    goes on. `on_run` hears the folder of each run. Writes study.json, study.csv, study.txt and study.png, with all that
+    is known; returns a row (layers, seed, epochs, seconds, parameters, metrics) for each run that was asked for.
+    Raises UserError after an interrupted run, and where `out` holds a study with other options or data.
     """
-    folder = Path(out)
-    rows = []
-    for depth in layers:
-        for seed in seeds:
-            wanted = replace(config, recipe=replace(config.recipe, layers=depth, seed=seed))
-            path = folder / f"layers-{depth}-seed-{seed}"
-            on_run(path)
-            rows.append(_row(wanted, path, device))
-            _write(folder, rows)
+    folder, settings = Path(out), _settings(config)
+    known = _known(folder / "study.json", settings)
+    wanted = [(depth, seed) for depth in layers for seed in seeds]
+    for depth, seed in wanted:
+        path = folder / f"layers-{depth}-seed-{seed}"
+        on_run(path)
+        if (depth, seed) not in known:
+            known[depth, seed] = _row(
+                replace(config, recipe=replace(config.recipe, layers=depth, seed=seed)), path, device
+            )
+        _write(folder, settings, [known[key] for key in sorted(known)])
+    return [known[key] for key in wanted]
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    """What all runs of a study have in common: options, and the data's hash in place of its name."""
+    values = {name: value for name, value in config.to_dict().items() if name not in ("layers", "seed", "data")}
+    return {**values, "sha256": train.load_data(config).sha256}
+
+
+def _known(file: Path, settings: dict[str, Any]) -> dict[tuple[int, int], dict[str, Any]]:
+    """The rows of an earlier study, by layers and seed."""
+    if not file.exists():
+        return {}
+    try:
+        earlier = json.loads(file.read_text())
+        rows = {(row["layers"], row["seed"]): row for row in earlier["rows"]}
+        others = {name for name, value in settings.items() if earlier["settings"].get(name) != value}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{file}: expected a study's results, it is damaged: give another --out") from error
+    if others:
+        raise UserError(
+            f"{file.parent}: is a study with other options ({', '.join(sorted(others))}): give another --out"
+        )
     return rows
 
 
@@ -65,10 +91,11 @@ def _row(config: RunConfig, path: Path, device: Device) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, rows: list[dict[str, Any]]) -> None:
+def _write(folder: Path, settings: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """The study as far as it has come."""
+    folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder / "study.json") as file:
-        file.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
+        file.write_text(json.dumps({"settings": settings, "rows": rows}, indent=2) + "\n")
     with atomic_write(folder / "study.txt") as file:
         file.write_text(paper_tables.format_tables(rows) + "\n")
     paper_tables.write_csv(rows, folder / "study.csv")

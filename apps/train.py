@@ -10,15 +10,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from minicnn import checkpoint, data, inference, training
+from minicnn import calibration, checkpoint, data, inference, training
 from minicnn.apps import metrics, plots, report
 from minicnn.apps.profile import Profile, format_profile
 from minicnn.apps.progress import TrainingBar
 from minicnn.apps.run_folder import RunConfig, RunFolder
 from minicnn.data.dataset import Dataset
-from minicnn.device import Device, check_precision
-from minicnn.errors import CheckpointError, DataError
+from minicnn.data.preprocessing import Preprocessing
+from minicnn.device import Array, Device, check_precision
+from minicnn.errors import CheckpointError, DataError, UserError
 from minicnn.files import remove_leftovers
+from minicnn.nn.module import Module
 
 CHECKPOINT_SECONDS = 60.0
 """How much work a power cut may cost."""
@@ -41,10 +43,11 @@ def start(
     check_precision(config.recipe.precision, device)
     dataset = load_data(config)
     folder = RunFolder(out)
-    folder.create(config)
-    run = _Run(folder, config, dataset, device, command)
-    run.checkpoint()
-    return run.train(time_limit, profile)
+    with folder.locked(), _told_how_to_go_on(folder):
+        folder.create(config)
+        run = _Run(folder, config, dataset, device, command)
+        run.checkpoint()
+        return run.train(time_limit, profile)
 
 
 def resume(
@@ -56,13 +59,46 @@ def resume(
     result = folder.result()
     if result is not None:
         return result
-    run = _Run(folder, config, load_data(config), device, command)
-    remove_leftovers(folder.path)
-    if folder["state.safetensors"].exists():
-        run.restore()
-    else:
-        run.checkpoint()
-    return run.train(time_limit, profile)
+    with folder.locked(), _told_how_to_go_on(folder):
+        state = _state(folder, config)
+        run = _Run(folder, config, load_data(config), device, command)
+        remove_leftovers(folder.path)
+        if state is None:
+            run.checkpoint()
+        else:
+            run.restore(*state)
+        return run.train(time_limit, profile)
+
+
+def _state(folder: RunFolder, config: RunConfig) -> tuple[dict[str, Array], dict[str, Any]] | None:
+    """The last checkpoint, None before the first; raises CheckpointError where it is of another configuration."""
+    file = folder["state.safetensors"]
+    if not file.exists():
+        return None
+    arrays, values = checkpoint.load_state(file)
+    now = config.to_dict()
+    # data may have been moved: its hash is compared later. Checkpoints of format 1 do not know the configuration
+    for name, value in values.get("config", {}).items():
+        if name != "data" and now.get(name) != value:
+            raise CheckpointError(
+                f"{file}: does not fit the run's configuration: config.toml says {name} = {now.get(name)}, "
+                f"the run was begun with {value}: put that back"
+            )
+    return arrays, values
+
+
+@contextmanager
+def _told_how_to_go_on(folder: RunFolder) -> Iterator[None]:
+    """Where a file cannot be written, say that nothing is lost, and what to do."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder.path}: {error.strerror or error}; what was saved is whole: "
+            f"once this is mended, minicnn train --resume {folder.path} goes on"
+        ) from error
 
 
 def load_data(config: RunConfig) -> Dataset:
@@ -114,6 +150,8 @@ class _Run:
             print(format_profile(watch), file=sys.stderr)
         self.checkpoint()
         summary = self._summary()
+        if self.trainer.finished and self.trainer.history:
+            self._calibrate()
         if self.trainer.history:
             self._write_report(summary)
         if self.trainer.finished:
@@ -122,18 +160,21 @@ class _Run:
 
     def checkpoint(self) -> None:
         """Save the present weights, and the state to resume from."""
-        state = self.trainer.state()  # first, since it raises where the weights are no numbers any more
+        arrays, values = self.trainer.state()  # first, since it raises where the weights are no numbers any more
         self._save_weights("last.safetensors")
-        checkpoint.save_state(self.folder["state.safetensors"], *state)
+        checkpoint.save_state(self.folder["state.safetensors"], arrays, {**values, "config": self.config.to_dict()})
         self.saved_at = time.monotonic()
 
-    def restore(self) -> None:
-        """Go back to the last checkpoint."""
-        file = self.folder["state.safetensors"]
+    def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
+        """Go back to a checkpoint."""
         try:
-            self.trainer.restore(*checkpoint.load_state(file))
+            self.trainer.restore(arrays, values)
         except (ValueError, KeyError, TypeError) as error:
+            file = self.folder["state.safetensors"]
             raise CheckpointError(f"{file}: does not fit the run's configuration: {error}") from error
+        if self.trainer.best_epoch:
+            checkpoint.load_weights(self.folder["best.safetensors"])  # the report needs them: hear now if they are bad
+        self.folder.write_metrics(self.trainer.history)  # a killed run may have written a line more
 
     def _save_weights(self, name: str) -> None:
         trainer, recipe = self.trainer, self.config.recipe
@@ -146,6 +187,24 @@ class _Run:
             recipe=recipe.to_dict(),
         )
         checkpoint.save_weights(self.folder[name], trainer.weights(), header)
+
+    def _calibrate(self) -> None:
+        """Divide the best weights' logits by the temperature that fits val best; once, should this be interrupted."""
+        file, val = self.folder["best.safetensors"], self.dataset.splits["val"]
+        model, preprocessing, header = checkpoint.load_model(file)
+        if "temperature" in header.metrics:
+            return
+        errors = {"calibration_error_before": self._calibration_error(model, preprocessing)}
+        temperature = calibration.temperature(inference.logits(model, val.images, preprocessing), val.labels)
+        calibration.divide_logits(model, temperature)
+        errors["calibration_error"] = self._calibration_error(model, preprocessing)
+        found = {**header.metrics, "temperature": temperature, **errors}
+        checkpoint.save_weights(file, model.state_dict(), replace(header, metrics=found))
+
+    def _calibration_error(self, model: Module, preprocessing: Preprocessing) -> float:
+        val = self.dataset.splits["val"]
+        probabilities = inference.probabilities(model, val.images, preprocessing)
+        return metrics.calibration_error(probabilities.argmax(axis=1) == val.labels, probabilities.max(axis=1))
 
     def _summary(self) -> dict[str, Any]:
         """The keys that `minicnn train --json` promises, and how training ended."""

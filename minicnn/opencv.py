@@ -6,6 +6,13 @@ from types import ModuleType
 from minicnn.errors import UserError
 
 
+def silence() -> None:
+    """Keep OpenCV from writing to stderr of its own accord: our errors say what it would."""
+    module = cv2()
+    # versions before 4.11 have it in the module itself, later ones do not
+    (module.utils.logging if hasattr(module.utils, "logging") else module).setLogLevel(0)
+
+
 def cv2() -> ModuleType:
     """The `cv2` module.
 

@@ -28,6 +28,18 @@ READ_EVERY = 50
 Row = dict[str, float]
 """One epoch's figures: a line of metrics.csv."""
 
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "lr",
+    "seconds",
+    "images_per_second",
+)
+"""Their names."""
+
 
 class TrainingError(UserError):
     """Training that cannot go on."""
@@ -160,7 +172,8 @@ class Trainer:
         return {name: to_numpy(array) for name, array in arrays.items()}, values
 
     def restore(self, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> None:
-        """Go back to a `state`; raises ValueError where it is of another network, recipe or data set."""
+        """Go back to a `state`; raises ValueError where it is of another network, recipe or data set, or is none."""
+        self._check_values(values)
         if values["data"] != self.dataset.sha256:
             raise ValueError("the data has changed since")
         if values["step"] > len(self.loader):
@@ -181,7 +194,26 @@ class Trainer:
         self.sums, self.history = dict(values["sums"]), list(values["history"])
         self._unsettled = {"seen": 0, "seconds": 0.0}
         self.best, self.best_epoch = values["best"], values["best_epoch"]
-        rng.set_state(values["rng"])
+        try:
+            rng.set_state(values["rng"])
+        except OverflowError as error:
+            raise ValueError(f"rng: {error}") from error
+
+    def _check_values(self, values: Mapping[str, Any]) -> None:
+        """Raise ValueError, KeyError or TypeError for values that no training leaves: a file may say anything."""
+        rows, sums, schedule = values["history"], values["sums"], values["schedule"]
+        if not (isinstance(rows, list) and all(isinstance(part, dict) for part in (*rows, sums, schedule))):
+            raise TypeError("expected a list of epochs, sums and a schedule by name")
+        counts = [values[name] for name in ("epoch", "step", "best_epoch", "optimizer_count", "ema_count")]
+        figures = [value for part in (*rows, sums, schedule) for value in part.values()]
+        if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
+            raise ValueError(f"expected numbers of epochs and steps, got {counts}")
+        if not all(isinstance(value, int | float) for value in (*figures, values["best"])):
+            raise TypeError("expected numbers in the history, the sums and the schedule")
+        if sums.keys() != self.sums.keys() or any(row.keys() != set(COLUMNS) for row in rows):
+            raise ValueError("the history or the sums have other columns")
+        if not values["best_epoch"] <= values["epoch"] == len(rows):
+            raise ValueError(f"it is at epoch {values['epoch']}, with a history of {len(rows)}")
 
     def _epoch(self, on_step: Callable[[], None]) -> None:
         """Train to the end of the epoch, or until `stopping`."""

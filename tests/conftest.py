@@ -1,6 +1,7 @@
 """What all tests share: the device, the dtype, fixed random numbers, and comparison with the reference kernels."""
 
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import minicnn
 from minicnn import Tensor, inference, kernels, models, optim
@@ -21,6 +23,11 @@ from tests.emulator import cupy_standin
 from tests.emulator.driver import EmulatorDriver
 
 Arrays = list[Any]
+
+# the same few examples in every run; `HYPOTHESIS_PROFILE=thorough` looks for new ones, for as long as it takes
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=8)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -60,6 +60,12 @@ def test_gradients_of_quotients(tensor, gradients):
     np.testing.assert_array_equal(gradients(a / b, [1], a, b), [[0.5], [-1.5]])
 
 
+def test_gradient_of_a_quotient_needs_no_square_of_the_divisor(tensor, gradients):
+    a, b = tensor([1e-25, 1e20, 0]), tensor([1e-25, 1e25, 1e-38])  # float32 has no room for these squares
+    _, grad = gradients(a / b, [1e-5, 1, 1], a, b)
+    np.testing.assert_allclose(grad, [-1e20, -1e-30, 0], rtol=1e-5)
+
+
 def test_gradient_of_what_was_repeated_is_the_sum(tensor, gradients):
     row, column, number = tensor([[1, 2, 3]]), tensor([[1], [2]]), tensor(5)
     y = row * column + number

@@ -125,7 +125,7 @@ def test_the_header_can_be_read_without_minicnn(weights: Path) -> None:
     assert header["kind"] == "weights"
     assert header["architecture"] == {"layers": 2, "preset": "default", "classes": 7}
     assert header["labels"] == ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
-    assert set(header) == {"kind", "architecture", "labels", "preprocessing", "metrics", "data", "recipe"}
+    assert set(header) == {"format", "kind", "architecture", "labels", "preprocessing", "metrics", "data", "recipe"}
 
 
 # How it is written
@@ -192,16 +192,16 @@ def numpy_file() -> bytes:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (zipped(), "a zip archive, perhaps PyTorch's"),
+        (zipped(), "a PyTorch file, whose weights are pickled"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file, perhaps Keras's"),
         (numpy_file(), "a NumPy array"),
         (b"\x08\x07\x12\x07minicnn" + bytes(50), "an ONNX model, perhaps"),
-        (b"weights, honestly\n" * 20, "something else, or a damaged one"),
+        (b"weights, honestly\n" * 20, "a text"),
         ("сеть".encode("utf-16"), "something else, or a damaged one"),
         (bytes(1000), "something else, or a damaged one"),
         (b"\xff" * 1000, "something else, or a damaged one"),
         (b"", "an empty one"),
-        (b"{", "something else, or a damaged one"),
+        (b"{", "a text"),
         (raw({"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 36]}}, bytes(35)), "a damaged or truncated one"),
         (raw({"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)), "a damaged or truncated one"),
     ],
@@ -230,21 +230,69 @@ def test_a_file_cut_off_anywhere_is_refused(weights: Path) -> None:
         assert refusal(cut, checkpoint.load_model).startswith("expected a whole .safetensors file, got")
 
 
-def test_a_header_with_a_wrong_byte_anywhere_is_refused_or_still_a_network(weights: Path) -> None:
+def test_a_wrong_bit_anywhere_is_refused_or_changes_nothing(weights: Path) -> None:
     whole = weights.read_bytes()
     (length,) = struct.unpack("<Q", whole[:8])
     bad = weights.with_name("bad.safetensors")
-    refused = 0
-    for place in range(0, 8 + length, 3):
+    arrays, header = checkpoint.load_weights(weights)
+    refused, places = 0, [*range(0, 8 + length, 3), *range(8 + length, len(whole), 997)]
+    for place in places:
         content = bytearray(whole)
         content[place] ^= 1 << place % 7
         bad.write_bytes(content)
         try:
-            checkpoint.load_model(bad)
+            found, told = checkpoint.load_weights(bad)
         except CheckpointError as error:
             assert str(error).startswith(f"{bad}: ")  # noqa: PT017 - not every one is refused
             refused += 1
-    assert refused > length / 3 / 2
+        else:  # an upper case letter in an escape of JSON, or a blank after its end
+            assert told == header
+            assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+    assert refused > 0.99 * len(places)
+
+
+def parts(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    with safe_open(file, framework="numpy") as opened:
+        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+        return arrays, opened.metadata()
+
+
+@pytest.mark.parametrize("change", ["an array", "its name", "its shape", "its dtype", "the header"])
+def test_what_is_changed_behind_the_checksums_back_is_refused(weights: Path, change: str) -> None:
+    arrays, metadata = parts(weights)
+    name = next(name for name in arrays if arrays[name].ndim == 4)
+    array = arrays.pop(name)
+    if change == "the header":
+        metadata["minicnn"] = metadata["minicnn"].replace("0.25", "0.26")
+    changed = {
+        "an array": {name: np.nextafter(array, np.float32(1))},
+        "its name": {"other": array},
+        "its shape": {name: array.reshape(-1)},
+        "its dtype": {name: array.view("int32")},
+        "the header": {name: array},
+    }
+    save_file({**arrays, **changed[change]}, weights, metadata=metadata)
+    assert refusal(weights) == "damaged: its content is not what its checksum was made of: use another copy"
+
+
+def test_a_file_without_its_checksum_is_refused(weights: Path) -> None:
+    arrays, metadata = parts(weights)
+    save_file(arrays, weights, metadata={"minicnn": metadata["minicnn"]})
+    assert refusal(weights) == "damaged: it has no checksum, which files of format 2 have"
+
+
+def test_a_file_of_format_1_which_had_no_checksum_can_be_read(weights: Path) -> None:
+    arrays, metadata = parts(weights)
+    values = json.loads(metadata["minicnn"])
+    del values["format"]
+    save_file(arrays, weights, metadata={"minicnn": json.dumps(values)})
+    assert checkpoint.load_weights(weights)[1] == HEADER
+
+
+def test_a_file_of_a_later_format_says_so(weights: Path) -> None:
+    arrays, metadata = parts(weights)
+    save_file(arrays, weights, metadata={"minicnn": metadata["minicnn"].replace('"format": 2', '"format": 3')})
+    assert refusal(weights) == "is of format 3, expected up to 2: it takes a newer minicnn"
 
 
 def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:
@@ -255,7 +303,7 @@ def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:
 def test_a_safetensors_file_of_others_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "theirs.safetensors"
     save_file({"a": BASE}, file, metadata={"format": "pt"})
-    assert refusal(file) == "a safetensors file, but not one that minicnn wrote"
+    assert refusal(file).startswith("a safetensors file, but not one that minicnn wrote: give a run folder")
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3"])
@@ -264,7 +312,7 @@ def test_arrays_that_numpy_does_not_know_are_refused(tmp_path: Path, dtype: str)
     array = {"dtype": dtype, "shape": [1], "data_offsets": [0, size]}
     file = tmp_path / "net.safetensors"
     file.write_bytes(raw({"__metadata__": {"format": "pt"}, "a": array}, bytes(size)))
-    assert refusal(file) == "a safetensors file, but not one that minicnn wrote"
+    assert refusal(file).startswith("a safetensors file, but not one that minicnn wrote: give a run folder")
     file.write_bytes(raw({"__metadata__": {"minicnn": '{"kind": "weights"}'}, "a": array}, bytes(size)))
     refusal(file)  # in which words depends on whether some other package has taught NumPy the type
 
@@ -308,10 +356,10 @@ def test_the_state_of_no_training_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_header_that_does_not_fit_says_what_is_wrong(weights: Path, change: dict[str, Any], message: str) -> None:
-    with safe_open(weights, framework="numpy") as file:
-        values = json.loads(file.metadata()["minicnn"])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    save_file(arrays, weights, metadata={"minicnn": json.dumps({**values, **change})})
+    arrays, metadata = parts(weights)
+    values = json.loads(metadata["minicnn"])
+    text = json.dumps({**values, **change})
+    save_file(arrays, weights, metadata={"minicnn": text, "sha256": checkpoint.checksum(text, arrays)})
     assert message in refusal(weights, checkpoint.load_model)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,7 @@ def test_a_run_folders_configuration_makes_the_same_run_again(
 ) -> None:
     odd = ["--layers", 5, "--lr", 1e-05, "--mixup", 0.2, "--flip", "no", "--limit", 9, "--protocol", "paper"]
     minicnn("train", "--data", 'a "b" ü.csv', *odd)
+    Path("run").mkdir()
     train.RunFolder("run").create(trained[0])
     minicnn("train", "--config", "run/config.toml")
     assert trained[1] == trained[0]
@@ -296,7 +298,7 @@ def test_wrong_usage_is_code_2(here: Path) -> None:
         (KeyboardInterrupt(), "\nminicnn: interrupted"),
         (MemoryError("Unable to allocate 9 TiB"), "minicnn: out of memory: try a smaller --batch-size"),
         (PermissionError(13, "Permission denied", "/root/x"), "minicnn: /root/x: Permission denied"),
-        (OSError(28, "No space left on device"), "minicnn: a file: No space left on device"),
+        (OSError(28, "No space left on device"), "minicnn: input or output: No space left on device"),
     ],
 )
 def test_trouble_from_outside_is_one_line(monkeypatch: pytest.MonkeyPatch, error: BaseException, line: str) -> None:
@@ -330,8 +332,52 @@ def test_a_reader_that_has_gone_is_no_trouble() -> None:
         assert process.wait(timeout=60) == 1
 
 
+@pytest.mark.parametrize("then", ["", "raise UserError('nothing more')"], ids=["it ends well", "it fails"])
+def test_a_reader_that_goes_before_the_last_line_is_written_is_no_trouble(then: str) -> None:
+    """The last line may still be in print's buffer; without PYTHONUNBUFFERED, with which there is none."""
+    program = f"""
+from minicnn.apps import cli
+from minicnn.errors import UserError
+def command(**_):
+    print("the last line")
+    {then}
+cli.cli = command
+cli.main()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == (b"minicnn: nothing more\n" if then else b"")
+        assert process.wait(timeout=60) == 1
+
+
+def buffered() -> dict[str, str]:
+    """The environment of a program whose output is buffered."""
+    return {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
+
+
+def test_output_that_is_closed_from_the_start_is_no_trouble() -> None:
+    done = subprocess.run(
+        ["bash", "-c", '"$@" >&-', "bash", *command("--version")],
+        stderr=subprocess.PIPE,
+        env=environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_output_on_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command("--version"), stdout=full, stderr=subprocess.PIPE, env=buffered(), check=False)
+    assert (done.returncode, done.stderr) == (1, b"minicnn: input or output: No space left on device\n")
+
+
 def test_a_terminal_that_cannot_show_every_letter_is_no_trouble() -> None:
     folder = train.RunFolder("лица")
+    folder.path.mkdir()
     folder.create(RunConfig(Recipe(), "synthetic"))
     folder.write_result(SUMMARY)
     result = in_process_of_its_own("train", "--resume", "лица", PYTHONIOENCODING="latin-1")

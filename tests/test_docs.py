@@ -7,6 +7,8 @@ import ast
 import inspect
 import io
 import re
+import shutil
+import subprocess
 import sys
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -19,6 +21,7 @@ from sybil import Document, Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
+import minicnn
 from minicnn import functional, nn
 from tests.programs import ROOT
 
@@ -166,6 +169,70 @@ def test_links_of_a_notebook_lead_somewhere(chapter: Path) -> None:
                 assert (other or folder / target).resolve().exists(), target
 
 
+# The how-to "add a layer", carried out in a copy of the tree: each of its blocks in the file that the page names
+
+
+@pytest.fixture(scope="module")
+def with_prelu(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The copy, with PReLU as the page adds it."""
+    copy, page = tmp_path_factory.mktemp("tree"), DOCS / "how-to" / "add-a-layer.md"
+    for room in ("minicnn", "kernels", "apps"):
+        shutil.copytree(ROOT / room, copy / room, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def append(file: str, text: str) -> None:
+        with (copy / file).open("a", encoding="utf-8") as end:
+            end.write(f"\n\n{text}\n")
+
+    operation, layer, *_ = (example.parsed for example in blocks(page))
+    cases = re.findall(r"^\* `((?:Layer)?Case\(.*\))`$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(cases) == 2
+    append("minicnn/ops/prelu.py", operation)
+    append("minicnn/functional.py", "from minicnn.ops.prelu import prelu\n__all__ += ['prelu']")
+    append(
+        "minicnn/nn/activations.py", layer.replace("PReLULayer", "PReLU").replace("return prelu(", "return F.prelu(")
+    )
+    append("minicnn/nn/__init__.py", "from minicnn.nn.activations import PReLU\n__all__ += ['PReLU']")
+    append("apps/gradcheck_cases.py", f"CASES += [{', '.join(cases)}]")
+    return copy
+
+
+def check_prelu(tree: Path) -> subprocess.CompletedProcess[str]:
+    code = """
+from minicnn import functional, nn
+from minicnn.apps.gradcheck_cases import CASES
+for case in CASES:
+    if case.name in ("prelu", "nn.PReLU"):
+        case.check()
+        print(case.name, "is right")
+"""
+    return subprocess.run([sys.executable, "-c", code], cwd=tree, capture_output=True, text=True, check=False)
+
+
+def test_the_layer_that_the_how_to_adds_passes_the_gradient_checker(with_prelu: Path) -> None:
+    assert check_prelu(with_prelu).stdout == "prelu is right\nnn.PReLU is right\n"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("grad_x = xp.where(x > 0, grad, grad * _beside_channels(slope, x))", "grad_x = xp.where(x > 0, grad, 0.0)"),
+        (".sum(axis=used_for)", ".sum(axis=used_for) / len(x)"),
+    ],
+    ids=["of x", "of the slope"],
+)
+def test_a_wrong_gradient_in_the_layer_that_the_how_to_adds_is_found(with_prelu: Path, right: str, wrong: str) -> None:
+    file = with_prelu / "minicnn" / "ops" / "prelu.py"
+    text = file.read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    try:
+        file.write_text(text.replace(right, wrong), encoding="utf-8")
+        result = check_prelu(with_prelu)
+    finally:
+        file.write_text(text, encoding="utf-8")
+    assert "GradientError" in result.stderr
+    assert result.stdout == ""
+
+
 # Every operation and layer in its places (CONTRIBUTING.md)
 
 
@@ -179,3 +246,27 @@ def test_every_operation_is_on_a_page_and_has_a_test_of_its_name() -> None:
 def test_every_layer_is_on_a_page() -> None:
     page = (DOCS / "reference" / "nn.md").read_text(encoding="utf-8")
     assert set(nn.__all__) <= set(re.findall(r"^\.\. autoclass:: minicnn\.nn\.(\w+)$", page, re.MULTILINE))
+
+
+def test_every_public_name_of_the_package_is_on_a_page() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
+    shown = set(re.findall(r"^(?:#|\.\. auto\w+::) minicnn\.(\w+)$", text, re.MULTILINE))
+    assert set(minicnn.__all__) <= shown
+
+
+SHAPES = re.compile(r"\((N|\.\.\.)|\bshapes?\b")
+
+
+@pytest.mark.parametrize("name", functional.__all__)
+def test_an_operation_says_its_shapes_its_errors_and_its_source(name: str) -> None:
+    text = inspect.getdoc(getattr(functional, name)) or ""
+    assert SHAPES.search(text)
+    assert re.search(r"\b[Rr]aises|\berrors\b", text)
+    assert re.search(r"\b[Ss]ources?\b", text)
+
+
+@pytest.mark.parametrize("name", sorted(set(nn.__all__) - {"Module", "Parameter", "Sequential"}))
+def test_a_layer_says_its_shapes(name: str) -> None:
+    """Its errors and its source are those of the operation that it calls: the page of the layers says so."""
+    layer = getattr(nn, name)
+    assert SHAPES.search(f"{inspect.getdoc(layer)} {inspect.getdoc(getattr(layer, 'forward', None))}")

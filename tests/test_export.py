@@ -23,6 +23,8 @@ from minicnn.data.dataset import CLASSES
 from minicnn.data.preprocessing import Preprocessing
 from minicnn.data.synthetic import draw_faces
 from minicnn.errors import UserError
+from minicnn.pretrained import default_weights
+from tests import torch_standin
 from tests.programs import ROOT, minicnn
 
 TOLERANCE = 1e-5
@@ -116,6 +118,30 @@ def test_onnxruntime_gives_minicnns_logits_for_every_preset_and_depth(exported: 
 
 def test_opencv_gives_minicnns_logits_for_every_preset_and_depth(exported: Exported) -> None:
     assert_agrees(by_opencv(exported.content, exported.images), exported.logits)
+
+
+@pytest.mark.parametrize("run", [by_onnxruntime, by_opencv])
+def test_the_network_in_the_package_answers_the_same(run: Any) -> None:
+    network, preprocessing, _ = checkpoint.load_model(default_weights())
+    images = preprocessing(draw_faces(20, (3,))[0])
+    assert_agrees(run(to_onnx(network, {"labels": list(CLASSES)}), images), by_minicnn(network, images))
+
+
+# Its weights in PyTorch
+
+
+def test_the_code_of_the_how_to_gives_pytorch_the_network_in_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for PyTorch, which is not among the dependencies; with the real one it gave the same."""
+    for name, module in torch_standin.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    page = (ROOT / "docs" / "how-to" / "export.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"^```python\n(from collections.*?)^```", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(default_weights().parent)
+    names: dict[str, Any] = {}
+    exec(snippet.replace("best.safetensors", default_weights().name), names)
+    network, preprocessing, _ = checkpoint.load_model(default_weights())
+    images = preprocessing(draw_faces(3, (3,))[0])
+    assert_agrees(names["network"](images), by_minicnn(network, images))
 
 
 # Every layer
@@ -308,8 +334,8 @@ def test_the_code_of_the_how_to_finds_the_emotion_that_minicnn_finds(
     emotion = CLASSES[inference.logits(checkpoint.load_model(weights)[0], pixels, PREPROCESSING).argmax()]
     page = (ROOT / "docs" / "how-to" / "export.md").read_text(encoding="utf-8")
     snippets = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert len(snippets) == 2
-    for snippet in snippets:
+    assert len(snippets) == 3
+    for snippet in snippets[:2]:  # the last one is PyTorch's
         Path("snippet.py").write_text(snippet)
         runpy.run_path("snippet.py")
         assert capsys.readouterr().out == f"{emotion}\n"

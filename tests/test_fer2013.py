@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from minicnn import files
 from minicnn.data import fer2013, store
 from minicnn.data.dataset import CLASSES, Dataset, Split
 from minicnn.errors import DataError
@@ -145,7 +146,7 @@ def interrupt_saving(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def interrupt_swapping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C once the old folder has been moved away, as the new one takes its place."""
+    """Ctrl-C once the old folder has been moved away, as systems without an exchange of folders do."""
     replace = os.replace
 
     def interrupted(source: Path, target: Path) -> None:
@@ -154,6 +155,7 @@ def interrupt_swapping(monkeypatch: pytest.MonkeyPatch) -> None:
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", interrupted)
+    monkeypatch.setattr(files, "_exchange", lambda *_: False)
 
 
 @pytest.mark.parametrize("interrupt", [interrupt_saving, interrupt_swapping])

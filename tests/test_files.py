@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minicnn import files
-from minicnn.files import atomic_folder, atomic_write, remove_leftovers
+from minicnn.files import atomic_folder, atomic_write, locked, remove_leftovers
 
 
 class TroubleError(Exception):
@@ -70,6 +70,18 @@ def test_a_rename_that_fails_leaves_the_old_file_and_nothing_else(
         temporary.write_text("new")
     assert target.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    with pytest.raises(OSError, match="No space") as full, atomic_write(target):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(FileNotFoundError) as nothing, atomic_write(target):
+        pass
+    with pytest.raises(FileNotFoundError) as other, atomic_write(target):
+        (tmp_path / "other.txt").read_bytes()
+    names = [error.value.filename for error in (full, nothing, other)]
+    assert names == [str(target), str(target), str(tmp_path / "other.txt")]
 
 
 def test_a_block_that_writes_nothing_is_a_mistake(tmp_path: Path) -> None:
@@ -144,6 +156,27 @@ def test_leftovers_of_killed_programs_are_removed_and_nothing_else(tmp_path: Pat
     assert names(tmp_path) == sorted(own)
 
 
+# Locks
+
+
+def test_a_folder_is_locked_until_the_block_ends(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        with pytest.raises(BlockingIOError), locked(tmp_path):
+            pass
+        assert names(tmp_path) == []
+    with locked(tmp_path):
+        pass
+
+
+def test_where_a_file_system_knows_no_locks_everybody_gets_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    with locked(tmp_path), locked(tmp_path):
+        pass
+
+
 # Folders
 
 
@@ -161,6 +194,30 @@ def test_a_full_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     with atomic_folder(tmp_path / "a") as building:
         (building / "new.txt").touch()
         assert names(tmp_path / "a") == ["old.txt"]
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["new.txt"]
+
+
+def test_there_is_no_moment_without_the_old_folder_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        pytest.fail("the folder was moved away")
+
+    (tmp_path / "a").mkdir()
+    monkeypatch.setattr(files.os, "replace", refuse)
+    with atomic_folder(tmp_path / "a") as building:
+        (building / "new.txt").touch()
+    assert names(tmp_path / "a") == ["new.txt"]
+
+
+def test_where_folders_cannot_be_exchanged_the_old_one_is_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: None)
+    for content in ("old.txt", "new.txt"):
+        with atomic_folder(tmp_path / "a") as building:
+            (building / content).touch()
     assert names(tmp_path) == ["a"]
     assert names(tmp_path / "a") == ["new.txt"]
 

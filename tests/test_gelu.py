@@ -24,6 +24,14 @@ def test_derivative_at_zero_is_a_half(tensor, gradients):
     np.testing.assert_allclose(grad, [2])
 
 
+def test_large_numbers_are_let_through_or_cut_off_without_overflow(tensor, gradients):
+    x = tensor([-3e38, -1e20, -20, 20, 1e20, 3e38])  # in float32 their squares are infinite
+    y = F.gelu(x)
+    (grad,) = gradients(y, [1] * 6, x)
+    np.testing.assert_array_equal(y.numpy(), [0, 0, 0, *x.numpy()[3:]])
+    np.testing.assert_array_equal(grad, [0, 0, 0, 1, 1, 1])
+
+
 def test_dtype_is_kept(tensor, dtype):
     x = tensor([1])
     y = F.gelu(x)

@@ -4,7 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from minicnn import Tensor
+from minicnn import functional as F
+from minicnn.kernels.max_pool2d import cpu as max_pool2d
+from tests.properties.layouts import LAYOUTS
 
 PROGRAM = """
 import sys
@@ -85,3 +91,12 @@ def test_damaged_cache_files_are_compiled_anew(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:20])
     assert run(tmp_path, cache)[0] == "6"
     assert run(tmp_path, cache) == ("6", "")
+
+
+@pytest.mark.parametrize("layout", ["read-only", "unaligned", "repeated"])
+def test_images_of_any_layout_meet_the_same_machine_code(layout: str) -> None:
+    images, pool = np.ones((2, 3, 4, 4), np.float32), max_pool2d._pool
+    F.max_pool2d(Tensor(images), 2)
+    known = list(pool.signatures)
+    F.max_pool2d(Tensor(LAYOUTS[layout](images)), 2)
+    assert list(pool.signatures) == known

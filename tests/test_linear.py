@@ -21,6 +21,15 @@ def test_leading_dimensions_are_kept(tensor, random):
     np.testing.assert_allclose(y.numpy(), x @ np.transpose(WEIGHT), rtol=1e-5)
 
 
+def test_without_features_there_is_the_bias_alone(tensor, gradients):
+    x, weight, bias = tensor(np.ones((2, 0))), tensor(np.ones((3, 0))), tensor(BIAS)
+    y = F.linear(x, weight, bias)
+    grad_x, grad_weight, grad_bias = gradients(y, np.ones((2, 3)), x, weight, bias)
+    np.testing.assert_array_equal(y.numpy(), [BIAS, BIAS])
+    assert (grad_x.shape, grad_weight.shape) == ((2, 0), (3, 0))
+    np.testing.assert_array_equal(grad_bias, [2, 2, 2])
+
+
 def test_gradients_of_input_weight_and_bias(tensor, gradients):
     x, weight, bias = tensor(X), tensor(WEIGHT), tensor(BIAS)
     y = F.linear(x, weight, bias)

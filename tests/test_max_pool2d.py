@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minicnn import Tensor
+from minicnn import Tensor, kernels
 from minicnn import functional as F
 from minicnn.kernels import rungs
 
@@ -22,6 +22,16 @@ OPTIONS = [
 
 def test_largest_pixel_of_every_window(tensor):
     np.testing.assert_array_equal(F.max_pool2d(tensor(IMAGE), 2, stride=1).numpy(), [[[[7, 5], [7, 8]]]])
+
+
+@pytest.mark.parametrize("rung", ["reference", "im2col", "fast"])
+def test_a_window_that_sees_padding_alone_is_minus_infinity_and_sends_no_gradient(tensor, gradients, rung):
+    x = tensor([[[[3], [4]]]])
+    with kernels.using(rung):  # the dilated window has an element above the image and one below it
+        y = F.max_pool2d(x, (2, 1), padding=(1, 0), dilation=(3, 1))
+        (grad,) = gradients(y, [1], x)
+    np.testing.assert_array_equal(y.numpy(), [[[[-np.inf]]]])
+    np.testing.assert_array_equal(grad, [[[[0], [0]]]])
 
 
 def test_stride_is_the_kernel_unless_given_and_a_rest_is_left_out(tensor):

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from minicnn.errors import UserError
-from minicnn.opencv import cv2
+from minicnn.opencv import cv2, silence
 
 
 def test_gives_the_cv2_module() -> None:
@@ -32,3 +33,16 @@ def test_a_failing_import_names_the_library_and_debians_packages(
 def test_importing_the_module_does_not_import_opencv() -> None:
     code = "import sys, minicnn.opencv; sys.exit('cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("place", ["cv2", "cv2.utils.logging"])
+def test_it_is_silenced_wherever_a_version_has_the_switch(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[int] = []
+    module, switch = SimpleNamespace(utils=SimpleNamespace()), SimpleNamespace(setLogLevel=levels.append)
+    if place == "cv2":
+        module.setLogLevel = switch.setLogLevel
+    else:
+        module.utils.logging = switch
+    monkeypatch.setattr("importlib.import_module", lambda name: module)
+    silence()
+    assert levels == [0]

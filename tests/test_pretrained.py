@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from safetensors import safe_open
 
 from minicnn import checkpoint, inference, recipes
 from minicnn.data.dataset import CLASSES
@@ -20,6 +21,11 @@ def test_it_is_small_and_loads() -> None:
     assert header.labels == list(CLASSES)
     faces = np.random.default_rng(0).integers(0, 256, (2, 48, 48), dtype=np.uint8)
     assert inference.probabilities(model, faces, preprocessing).shape == (2, 7)
+
+
+def test_it_carries_a_checksum() -> None:
+    with safe_open(default_weights(), framework="numpy") as file:
+        assert len(file.metadata()["sha256"]) == 64
 
 
 def test_its_header_says_how_to_make_it_again() -> None:

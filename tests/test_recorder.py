@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,6 +52,21 @@ def test_of_a_pause_a_second_is_recorded(tmp_path: Path) -> None:
         for moment in (0.0, 60.0, 60.1):
             recorder.write(scene(), moment)
     assert len(read_video(tmp_path / "seen.avi")[0]) == 12
+
+
+@pytest.mark.parametrize("name", ["seen.avi", "seen.mp4", "seen.mkv"])
+def test_a_recording_ends_before_its_disk_is_full_and_can_be_played(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = iter([1 << 40] * 4 + [scene().nbytes + (1 << 20)])
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=next(room)))
+    with Recorder(tmp_path / name, 10) as recorder:
+        for frame in range(4):
+            recorder.write(scene(), frame / 10)
+        with pytest.raises(UserError, match=rf"{name}: no room left on its disk"):
+            recorder.write(scene(), 0.4)
+    assert len(read_video(tmp_path / name)[0]) == 4
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_recording_of_nothing_leaves_nothing(tmp_path: Path) -> None:

@@ -336,7 +336,7 @@ def test_a_finished_run_gives_its_summary_again_and_trains_no_more(
     monkeypatch.setattr(train, "load_data", lambda _: pytest.fail("read the data again"))
     result = minicnn("train", "--resume", folder, "--json")
     assert result.code == 0
-    assert json.loads(result.out) == json.loads((folder / "result.json").read_text())
+    assert json.loads((folder / "result.json").read_text()).items() > json.loads(result.out).items()
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()} == before
 
 

@@ -1,5 +1,6 @@
 """Resuming: what is refused, and how: options that disagree, data that has changed, files that are damaged."""
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minicnn import checkpoint
+from minicnn import checkpoint, files
 from minicnn.apps import train
+from minicnn.apps.run_folder import SUMMARY, RunFolder
+from minicnn.files import locked
 from tests.programs import PLAIN, minicnn, stop_after, write_faces
 
 
@@ -136,6 +139,56 @@ def test_a_state_of_another_configuration_is_refused(interrupted: Path, old: str
     assert "does not fit the run's configuration" in refusal(interrupted)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("lr = 0.1\n", "lr = 0.3\n"),
+        ("epochs = 3", "epochs = 7"),
+        ("limit = 0", "limit = 8"),
+        ("shuffle = true", "shuffle = false"),
+    ],
+)
+def test_a_configuration_that_was_changed_since_is_refused_before_anything_is_computed(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    config = interrupted / "config.toml"
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
+    monkeypatch.setattr(train, "load_data", lambda _: pytest.fail("read the data"))
+    line = refusal(interrupted)
+    assert "does not fit the run's configuration: config.toml says " in line
+    assert line.endswith(": put that back")
+
+
+def test_damaged_best_weights_are_told_before_training_and_not_after(interrupted: Path) -> None:
+    best = interrupted / "best.safetensors"
+    content = bytearray(best.read_bytes())
+    content[-1] ^= 1
+    best.write_bytes(content)
+    assert refusal(interrupted).startswith(f"{best}: damaged: ")
+
+
+def test_a_run_that_another_process_trains_is_refused_and_left_alone(interrupted: Path) -> None:
+    (interrupted / ".last.safetensors.1.tmp").write_text("the other's")
+    with locked(interrupted):
+        line = refusal(interrupted)
+        again = minicnn("train", "--data", "synthetic", *PLAIN, "--out", interrupted)
+    assert line == f"{interrupted} is being trained by another process: wait for it, or stop it"
+    assert again.err.splitlines()[-1] == f"minicnn: {line}"
+    assert (interrupted / ".last.safetensors.1.tmp").exists()
+
+
+def test_a_disk_that_is_full_is_told_with_what_to_do(interrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    assert refusal(interrupted) == (
+        f"{interrupted / 'metrics.csv'}: No space left on device; what was saved is whole: once this is mended, "
+        f"minicnn train --resume {interrupted} goes on"
+    )
+
+
 @pytest.mark.parametrize("name", ["epoch", "rng", "schedule", "optimizer_count", "sums", "data"])
 def test_a_state_that_lacks_a_value_is_refused(interrupted: Path, name: str) -> None:
     state = interrupted / "state.safetensors"
@@ -165,6 +218,21 @@ def test_a_damaged_configuration_is_refused(interrupted: Path, config: str, reas
     line = refusal(interrupted)
     assert line.startswith(f"{file}: the run's configuration is damaged: ")
     assert reason in line
+
+
+def test_a_result_that_was_changed_is_refused(interrupted: Path) -> None:
+    folder = RunFolder(interrupted)
+    folder.write_result({**dict.fromkeys(SUMMARY, 1), "val_accuracy": 0.51})
+    file = folder["result.json"]
+    file.write_text(file.read_text().replace("0.51", "0.71"))
+    assert refusal(interrupted) == f"{file}: damaged: remove it and --resume the run"
+
+
+def test_a_result_of_before_there_were_checksums_is_read(interrupted: Path) -> None:
+    summary = dict.fromkeys(SUMMARY, 1)
+    (interrupted / "result.json").write_text(json.dumps(summary))
+    result = minicnn("train", "--resume", interrupted, "--json")
+    assert json.loads(result.out) == {**summary, "run": str(interrupted)}
 
 
 @pytest.mark.parametrize("result", ["", "{", "[]", "3", "{}", '{"run": "x"}', "\x00"])

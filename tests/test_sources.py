@@ -57,6 +57,22 @@ def hanging() -> tuple[bool, None]:
     raise AssertionError
 
 
+def raising() -> tuple[bool, None]:
+    raise cv2.error("the driver is gone")
+
+
+def test_a_camera_whose_driver_fails_ends_with_one_line() -> None:
+    with pytest.raises(UserError, match=r"camera 0: no more pictures after [123] frames: was it unplugged"):
+        list(Live(Device(3, raising), "camera 0"))
+
+
+def test_a_film_that_was_cut_off_is_one_line_and_no_other_librarys(tmp_path: Path, network: Path) -> None:
+    video = write_video(tmp_path / "face.avi", [scene()] * 5)
+    video.write_bytes(video.read_bytes()[:3000])
+    result = in_process_of_its_own("camera", "--no-window", "--source", video, "--weights", network)
+    assert result == (1, "", f"minicnn: {video}: not a video that OpenCV can read\n")
+
+
 def test_a_camera_that_is_unplugged_in_mid_run_ends_with_one_line() -> None:
     device = Device(3, unplugged)
     source = Live(device, "camera 0")

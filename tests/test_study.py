@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -108,7 +110,7 @@ def test_a_study_that_is_done_trains_nothing_again(
     monkeypatch.setattr(training.Trainer, "_train_on", lambda *_: pytest.fail("trained again"))
     result = study(faces, folder, "--layers", "2-3", "--json")
     assert result.code == 0
-    assert json.loads(result.out) == json.loads((folder / "study.json").read_text())
+    assert json.loads(result.out)["rows"] == json.loads((folder / "study.json").read_text())["rows"]
     assert [path.stat().st_mtime_ns for path in files] == before
 
 
@@ -134,9 +136,40 @@ def test_other_options_in_the_same_folder_are_refused(
     before = (done[0] / "study.json").read_bytes()
     result = study(faces, done[0], "--layers", "2-3", *options)
     assert (result.code, result.out) == (1, "")
-    folder = done[0] / "layers-2-seed-0"
-    assert result.err.splitlines()[-1] == f"minicnn: {folder}: is a run with other options: give another --out"
+    line = result.err.splitlines()[-1]
+    assert re.fullmatch(rf"minicnn: {done[0]}: is a study with other options \((.*)\): give another --out", line)
+    assert str(options[0]).removeprefix("--") in line
     assert (done[0] / "study.json").read_bytes() == before
+
+
+def test_results_are_enough_to_go_on_from_without_the_folders_of_the_runs(
+    done: tuple[Path, Result], faces: Path, tmp_path: Path, no_figure: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+    start = train.start
+    monkeypatch.setattr(
+        train, "start", lambda config, *a, **k: (trained.append(config.recipe.layers), start(config, *a, **k))[1]
+    )
+    shutil.copy(done[0] / "study.json", tmp_path)
+    assert study(faces, tmp_path, "--layers", "3-4").code == 0
+    assert trained == [4]
+    rows = json.loads((tmp_path / "study.json").read_text())["rows"]
+    assert [row["layers"] for row in rows] == [2, 3, 4]
+
+
+def test_other_data_in_the_same_folder_is_refused(done: tuple[Path, Result], tmp_path: Path) -> None:
+    other = write_faces(tmp_path / "faces.csv", training=40)
+    assert "other options (sha256)" in study(other, done[0], "--layers", "2").err
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"settings": {}, "rows": [{}]}'])
+def test_damaged_results_are_refused(faces: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "study.json").write_text(text)
+    result = study(faces, tmp_path, "--layers", "2")
+    assert (result.code, result.err.splitlines()[-1]) == (
+        1,
+        f"minicnn: {tmp_path / 'study.json'}: expected a study's results, it is damaged: give another --out",
+    )
 
 
 def test_more_depths_may_be_added_to_a_study(

@@ -4,9 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicnn.apps import pictures
+from minicnn.data.image_size import claimed_size
 from minicnn.errors import UserError
-
-_FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame, of any kind of JPEG
 
 
 def decode(content: bytes, largest: int) -> NDArray[np.uint8]:
@@ -24,17 +23,14 @@ def decode(content: bytes, largest: int) -> NDArray[np.uint8]:
 
 
 def size(content: bytes) -> tuple[int, int]:
-    """Height and width that the header of a JPEG file claims (ITU-T T.81, B.1.1.4 and B.2.2).
+    """Height and width that the header of a JPEG file claims.
 
     Raises:
-        UserError: it is no JPEG file, or ends before it says.
+        UserError: it is no JPEG file, or none that says.
     """
     if not content.startswith(b"\xff\xd8"):
         raise UserError("frame: expected a JPEG file")
-    at = 2
-    while at + 9 <= len(content) and content[at] == 0xFF:
-        marker, length = content[at + 1], int.from_bytes(content[at + 2 : at + 4], "big")
-        if marker in _FRAME_HEADERS:
-            return int.from_bytes(content[at + 5 : at + 7], "big"), int.from_bytes(content[at + 7 : at + 9], "big")
-        at += 2 + length
-    raise UserError("frame: a JPEG file without a size")
+    found = claimed_size(content)
+    if found is None:
+        raise UserError("frame: a JPEG file without a size, or without an end")
+    return found

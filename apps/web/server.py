@@ -36,6 +36,9 @@ MAX_RATE = 60
 
 MAX_PAGES = 4
 
+PATIENCE = 10.0
+"""Seconds that a request may take to come; a browser's takes none."""
+
 
 class Service:
     """Answers frames, one at a time.
@@ -60,6 +63,9 @@ class Service:
 
     async def connection(self, connection: ServerConnection) -> None:
         """Serve one page until it is closed."""
+        if self._open >= MAX_PAGES:  # others were let in while this one's handshake went on
+            await connection.close(1013, "too many pages")
+            return
         watcher = Watcher(self.reader, self.quick)
         self._open += 1
         try:
@@ -103,6 +109,7 @@ async def running(service: Service, port: int) -> AsyncIterator[Server]:
     quiet.setLevel(logging.CRITICAL)  # what strangers send is no news
     settings: dict[str, Any] = {
         "process_request": service.request,
+        "open_timeout": PATIENCE,
         "max_size": MAX_BYTES,
         "max_queue": 2,  # frames of one page that wait; TCP holds the others back
         "compression": None,  # JPEG is compressed, and this is no network

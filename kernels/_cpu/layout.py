@@ -8,13 +8,16 @@ from minicnn.kernels.arrays import Array
 from minicnn.kernels.parallel import share
 
 
+def plain(x: Array) -> Array:
+    """`x`, or a copy, C-contiguous, aligned and writable: Numba compiles anew for arrays of any other kind."""
+    return x if x.flags.carray else np.array(x, order="C")
+
+
 def channels_last(x: Array) -> Array:
-    """`x` (N, C, H, W) as a C-contiguous (N, H, W, C): a view where its memory is in that order, else a copy."""
+    """`x` (N, C, H, W) as a plain (N, H, W, C): a view where its memory is in that order, else a copy."""
     view = x.transpose(0, 2, 3, 1)
-    if view.flags.c_contiguous:
-        return view
-    if x.dtype != np.float32 or not x.flags.c_contiguous:
-        return np.ascontiguousarray(view)
+    if x.dtype != np.float32 or view.flags.carray or not x.flags.carray:
+        return plain(view)
     y = workspace.empty(view.shape)
     share(len(x), lambda first, last, slot: _transpose(x, y, first, last))
     return y

@@ -8,6 +8,7 @@ import numpy as np
 from minicnn.kernels import fall_back
 from minicnn.kernels._cpu.flat import flat, in_pieces
 from minicnn.kernels._cpu.jit import compiled
+from minicnn.kernels._cpu.layout import plain
 from minicnn.kernels.arrays import Array
 
 
@@ -24,7 +25,7 @@ def step(
     decoupled: bool,
 ) -> None:
     """Update `parameter` and its `first` and `second` moments in place; `count` is 1 at the first step."""
-    arrays = flat(parameter, first, second, np.ascontiguousarray(grad))
+    arrays = flat(parameter, first, second, plain(grad))
     if arrays is None:
         fall_back("adam").step(parameter, grad, first, second, count, lr, betas, eps, weight_decay, decoupled)
         return

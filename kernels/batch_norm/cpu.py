@@ -12,6 +12,7 @@ import numpy as np
 
 from minicnn.kernels import fall_back
 from minicnn.kernels._cpu import norm_planes, norm_rows, workspace
+from minicnn.kernels._cpu.layout import plain
 from minicnn.kernels.arrays import Array
 from minicnn.kernels.parallel import share
 
@@ -30,7 +31,7 @@ class Layout(NamedTuple):
 
     def like_x(self, array: Array) -> Array:
         """An array (N, C, L) in the order of x; a view where it is in that order."""
-        return _rows(array) if self.channels_last else np.ascontiguousarray(array)
+        return _rows(array) if self.channels_last else plain(array)
 
     def empty(self) -> Array:
         """An array like x."""
@@ -61,7 +62,7 @@ def normalize(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, eps:
     """Shift and scale each channel of `x` (N, C, L) by the statistics (C,), then by gamma and beta (C,)."""
     if x.dtype != np.float32:
         return fall_back("batch_norm").normalize(x, gamma, beta, mean, var, eps)
-    return _normalize(x, mean, gamma / _deviation(var, eps), beta)
+    return _normalize(x, plain(mean), gamma / _deviation(var, eps), plain(beta))
 
 
 def backward(
@@ -118,14 +119,14 @@ def _input_gradient(
 def _layout(x: Array) -> Layout:
     rows = x.transpose(0, 2, 1)
     channels_last = rows.flags.c_contiguous and not (x.flags.c_contiguous and x.shape[2] > 1)
-    array = _rows(x) if channels_last else np.ascontiguousarray(x)
+    array = _rows(x) if channels_last else plain(x)
     size = max(_BLOCK // max(array[:1].size, 1), 1)
     return Layout(norm_rows if channels_last else norm_planes, channels_last, array, size, -(-len(array) // size))
 
 
 def _rows(x: Array) -> Array:
     """(N, C, L) as rows of channels (N L, C)."""
-    return np.ascontiguousarray(x.transpose(0, 2, 1)).reshape(-1, x.shape[1])
+    return plain(x.transpose(0, 2, 1)).reshape(-1, x.shape[1])
 
 
 def _deviation(var: Array, eps: float) -> Array:

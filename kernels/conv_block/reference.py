@@ -1,5 +1,6 @@
 """The block as the reference versions of its four operations, one after the other: the definition."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ def forward(
 ) -> tuple[Array, tuple[Array, Array], Saved | None]:
     """max_pool2d(relu(batch_norm(conv2d(x)))) for `x` (N, C, H, W) and `weight` (O, C/groups, kH, kW)."""
     convolved = conv2d.forward(x, weight, None, windows, groups)
-    flat = convolved.reshape(*convolved.shape[:2], -1)
+    flat = convolved.reshape(*convolved.shape[:2], math.prod(convolved.shape[2:]))
     statistics = batch_norm.statistics(flat) if running is None else running
     normalized = batch_norm.normalize(flat, gamma, beta, *statistics, eps).reshape(convolved.shape)
     positive = normalized > 0
@@ -61,7 +62,7 @@ def backward(grad: Array, saved: Saved, need_x: bool = True) -> tuple[Array | No
     if saved.pool is not None and saved.choice is not None:
         grad = max_pool2d.backward(grad, saved.choice, convolved.shape[2], convolved.shape[3], saved.pool)
     grad = grad * saved.positive
-    flat_shape = (*convolved.shape[:2], -1)
+    flat_shape = (*convolved.shape[:2], math.prod(convolved.shape[2:]))
     grad, grad_gamma, grad_beta = batch_norm.backward(
         grad.reshape(flat_shape),
         convolved.reshape(flat_shape),

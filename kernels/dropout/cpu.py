@@ -9,6 +9,7 @@ from minicnn.kernels import fall_back
 from minicnn.kernels._cpu import workspace
 from minicnn.kernels._cpu.flat import in_pieces
 from minicnn.kernels._cpu.jit import compiled
+from minicnn.kernels._cpu.layout import plain
 from minicnn.kernels.arrays import Array
 
 _INT: Any = np.uint32  # Numba makes 64 bits of two times 32, so that each step has to be cut off
@@ -26,7 +27,7 @@ def forward(x: Array, seed: int, p: float) -> Array:
     def drop(first: int, x: Array, y: Array) -> None:
         _drop(x, y, first, low, high, threshold, scale)
 
-    in_pieces(drop, [np.ascontiguousarray(x).reshape(-1), y.reshape(-1)])
+    in_pieces(drop, [plain(x).reshape(-1), y.reshape(-1)])
     return y
 
 

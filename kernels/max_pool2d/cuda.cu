@@ -26,7 +26,9 @@ MC_DEV void pool_forward(const T* x, int rows, int rows_each, T* y, u8* choice, 
         const int left = row % p.across * p.stride_x - p.padding_x;
         const long long image = row / p.across / p.down;
         float best[V];
-        u32 chosen[V];
+        u32 chosen[V] = {};
+#pragma unroll
+        for (int k = 0; k < V; k++) best[k] = __uint_as_float(0xff800000u);  // minus infinity, where all is padding
         bool first = true;
         for (int i = 0; i < p.kernel_y; i++) {
             const int py = top + i * p.dilation_y;

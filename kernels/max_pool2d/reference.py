@@ -16,7 +16,7 @@ def forward(x: Array, windows: Windows) -> tuple[Array, Array]:
     choice = np.zeros(y.shape, windows.element_dtype)
     for n, c, r, k in np.ndindex(*y.shape):
         window = _window(x, windows, r, k)
-        choice[n, c, r, k] = window[0][0]
+        choice[n, c, r, k] = window[0][0] if window else 0  # a dilated window may see padding alone: minus infinity
         for element, pixel in window:
             value = x[(n, c, *pixel)]
             if value > y[n, c, r, k] or (np.isnan(value) and not np.isnan(y[n, c, r, k])):

@@ -7,6 +7,7 @@ import numpy as np
 from minicnn.kernels import fall_back
 from minicnn.kernels._cpu.flat import flat, in_pieces
 from minicnn.kernels._cpu.jit import compiled
+from minicnn.kernels._cpu.layout import plain
 from minicnn.kernels.arrays import Array
 
 
@@ -24,7 +25,7 @@ def step(
 
     Coupled weight decay adds weight_decay * parameter to the gradient; decoupled shrinks the parameter itself.
     """
-    arrays = flat(parameter, velocity, np.ascontiguousarray(grad))
+    arrays = flat(parameter, velocity, plain(grad))
     if arrays is None:
         fall_back("sgd").step(parameter, grad, velocity, lr, momentum, nesterov, weight_decay, decoupled)
         return

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicnn.data.dataset import IMAGE_SIZE
+from minicnn.data.image_size import claimed_size
 from minicnn.data.records import shown
 from minicnn.errors import DataError
 from minicnn.opencv import cv2
@@ -17,7 +18,7 @@ PIXELS = IMAGE_SIZE * IMAGE_SIZE
 _EXPECTED = f"expected a {IMAGE_SIZE}x{IMAGE_SIZE} image (JPEG or PNG)"
 
 _BLOCK = 16  # rows parsed at once: few enough to stay in the cache, enough to hide NumPy's cost per call
-_LARGEST_FILE = 256 * 1024  # bytes; a face takes 2 KB, and a compressed file of this size cannot unpack to very much
+_LARGEST_FILE = 256 * 1024  # bytes; a face takes 2 KB
 
 # The first and last bytes of whole files: half of one still decodes, with grey where the rest should be.
 _MARKS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG", b"IEND"))
@@ -108,7 +109,10 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
         DataError: the file is no whole image, or its size is not 48x48.
     """
     check_size(len(data), name)
-    whole = any(data.startswith(first) and last in data for first, last in _MARKS)
+    size = claimed_size(data)
+    if size not in (None, (IMAGE_SIZE, IMAGE_SIZE)):
+        raise DataError(f"{name}: {size[1]}x{size[0]} pixels, {_EXPECTED}")
+    whole = size is not None and any(data.startswith(first) and last in data for first, last in _MARKS)
     opencv = cv2()
     try:
         image = opencv.imdecode(np.frombuffer(data, np.uint8), opencv.IMREAD_GRAYSCALE) if whole else None

@@ -1,12 +1,13 @@
 """FER2013 as text: fer2013.csv, icml_face_data.csv and the competition's train.csv and test.csv."""
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,11 @@ from minicnn.data.progress import bar
 from minicnn.data.records import CSV_LABELS, USAGES, Records, joined, shown, usage_note, usage_of_file
 from minicnn.errors import DataError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 _CHUNK = 512  # rows: 4 MB of text
+_PIECE = 1 << 16  # bytes read at once, and of the longest line; a face takes 12,000 at most
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,10 @@ def read(file: CsvFile, *, show_progress: bool) -> Records:
     parts = []
     with (
         file.open() as stream,
+        io.BufferedReader(_Lines(stream, file.name), _PIECE) as lines,
         bar(file.size, "B", "reading", show=show_progress) as progress,
         _faults(file),
-        _chunks(stream, file.columns) as chunks,
+        _chunks(lines, file.columns) as chunks,
     ):
         for chunk in chunks:
             parts.append(_records(chunk, file, usage))
@@ -79,6 +85,43 @@ def read(file: CsvFile, *, show_progress: bool) -> Records:
         raise DataError(f"{file.name}: a header and no rows, expected one row a face")
     notes = () if file.has_usage else (usage_note(file.name, usage),)
     return replace(joined(parts), notes=notes)
+
+
+class _Lines(io.RawIOBase):
+    """A stream of rows, each on a line of its own and not long, or a DataError: pandas would go on reading.
+
+    A row without an end, or a quote without one, would put all that follows into one field, gigabytes perhaps.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream, self._name = stream, name
+        self._row, self._length, self._quotes = 1, 0, 0  # the row that the last piece ended in, and what there is of it
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Fill the buffer with what comes next."""
+        room = memoryview(buffer)
+        data = self._stream.read(min(len(room), _PIECE))
+        for number, part in enumerate(data.split(b"\n")):
+            if number:
+                self._end_row()
+            self._length += len(part)
+            self._quotes += part.count(b'"')
+            if self._length > _PIECE:
+                raise DataError(f"{self._name}, row {self._row}: longer than {_PIECE:,} bytes, expected one row a face")
+        room[: len(data)] = data
+        return len(data)
+
+    def _end_row(self) -> None:
+        if self._quotes % 2:
+            raise DataError(
+                f"{self._name}, row {self._row}: not well-formed CSV (a quote that does not end), "
+                "expected emotion,pixels,Usage"
+            )
+        self._row, self._length, self._quotes = self._row + 1, 0, 0
 
 
 def _check_columns(file: CsvFile) -> None:
@@ -145,7 +188,7 @@ def _faults(file: CsvFile) -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise DataError(f"{file.name}, row {_undecodable_row(file)}: not UTF-8, expected plain text") from error
-    except pd.errors.ParserError as error:
+    except ValueError as error:  # pandas.errors.ParserError is one, but pandas raises others too
         # "EOF inside string starting at row N", N counted from 0: the one fault pandas finds in text columns
         row = re.search(r"row (\d+)", str(error))
         place = f", row {int(row[1]) + 1}" if row else ""
@@ -154,8 +197,8 @@ def _faults(file: CsvFile) -> Iterator[None]:
 
 def _undecodable_row(file: CsvFile) -> int:
     """Find the line that is not UTF-8: pandas tells its place in a buffer, not in the file."""
-    with file.open() as stream:
-        for row, line in enumerate(stream, 1):
+    with file.open() as stream, io.BufferedReader(_Lines(stream, file.name), _PIECE) as lines:
+        for row, line in enumerate(lines, 1):
             try:
                 line.decode()
             except UnicodeDecodeError:

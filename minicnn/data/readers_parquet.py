@@ -27,6 +27,7 @@ from minicnn.data.records import (
 from minicnn.errors import DataError
 
 _ROWS = 512  # read at once
+_MOST_ROWS = 1 << 20  # FER2013 has 35,887; a few bytes can stand for many equal ones
 
 
 def read(path: Path, *, show_progress: bool) -> Records:
@@ -41,11 +42,13 @@ def read(path: Path, *, show_progress: bool) -> Records:
     try:
         with parquet.ParquetFile(path) as file:
             table = _Table(path, file.schema_arrow)
+            if file.metadata.num_rows > _MOST_ROWS:
+                raise DataError(f"{path}: {file.metadata.num_rows:,} rows, expected at most {_MOST_ROWS:,}")
             with bar(file.metadata.num_rows, " rows", "reading", show=show_progress) as progress:
                 for batch in file.iter_batches(batch_size=_ROWS, columns=table.columns):
                     parts.append(table.records(batch.to_pydict(), int(progress.n) + 1))
                     progress.update(batch.num_rows)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: truncated or damaged parquet file ({reason}); get it again") from error
     if not parts:
@@ -110,12 +113,13 @@ class _Table:
     def _usage(self, index: int, batch: dict[str, list[Any]], row: int) -> int:
         if self.usage is not None:
             value = batch[self.usage][index]
-            if value not in USAGES:
+            if not isinstance(value, str) or value not in USAGES:
                 expected = ", ".join(USAGES)
                 raise DataError(f"{self.path}, row {row}: Usage is {shown(value)}, expected one of {expected}")
             return USAGES[value]
         face = batch[self.faces][index]
-        stem = PurePosixPath((face.get("path") or "") if isinstance(face, dict) else "").stem
+        path = face.get("path") if isinstance(face, dict) else None
+        stem = PurePosixPath(path if isinstance(path, str) else "").stem
         usage = USAGES.get(stem.partition("_")[0])
         if usage is None:
             self.notes = (usage_note(str(self.path), self.default_usage),)
@@ -145,6 +149,6 @@ def _label_names(metadata: dict[bytes, bytes], column: str) -> list[str] | None:
     """The names of the numbers in a label column, where Hugging Face's metadata lists them."""
     try:
         names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    return [str(name) for name in names]
+    return [str(name) for name in names] if isinstance(names, list) else None

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicnn.data.dataset import CLASSES, Split
+from minicnn.errors import on_one_line
 
 SPLITS = ("train", "public", "private", "test")
 """The parts of FER2013. `test` is PublicTest and PrivateTest where a source has merged them."""
@@ -101,4 +102,4 @@ def shown(text: object) -> str:
 def names_of(values: Sequence[str], limit: int = 5) -> str:
     """A list of names for a message: the first few, and how many more."""
     more = f" and {len(values) - limit:,} more" if len(values) > limit else ""
-    return ", ".join(values[:limit]) + more
+    return ", ".join(on_one_line(value[:200]) for value in values[:limit]) + more

@@ -1,5 +1,6 @@
 """What an import of FER2013 keeps on disk: arrays that load at once, and a description."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.data.dataset import IMAGE_SIZE
-from minicnn.data.records import Records
+from minicnn.data.dataset import CLASSES, IMAGE_SIZE
+from minicnn.data.records import SPLITS, Records
 from minicnn.errors import DataError
 from minicnn.files import atomic_folder, atomic_write
 
@@ -39,8 +40,10 @@ def save(records: Records, info: dict[str, Any]) -> None:
     try:
         with atomic_folder(folder()) as building:
             for name in _ARRAYS:
-                with atomic_write(building / f"{name}.npy") as temporary, temporary.open("wb") as stream:
-                    np.save(stream, getattr(records, name))
+                content = io.BytesIO()  # NumPy, writing to a file itself, does not say when the disk is full
+                np.save(content, getattr(records, name))
+                with atomic_write(building / f"{name}.npy") as temporary:
+                    temporary.write_bytes(content.getbuffer())
             with atomic_write(building / "info.json") as temporary:
                 temporary.write_text(json.dumps({"format": _FORMAT} | info, indent=2), encoding="utf-8")
     except OSError as error:
@@ -58,7 +61,7 @@ def info() -> dict[str, Any]:
         kept = json.loads((folder() / "info.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"FER2013 is not in {folder()}: bring it in with `minicnn data import PATH`") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(error) from error
     if not isinstance(kept, dict) or kept.pop("format", None) != _FORMAT:
         raise _damaged("info.json is not of this version")
@@ -75,13 +78,24 @@ def load() -> tuple[Records, dict[str, Any]]:
     try:
         images, labels, usage = (np.load(folder() / f"{name}.npy", allow_pickle=False) for name in _ARRAYS)
         records = Records(images, labels, usage, form=kept["form"], notes=tuple(kept["notes"]))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # NumPy reads a header as Python, and raises whatever that does
         raise _damaged(error) from error
-    n = len(labels)
-    shapes = (n, IMAGE_SIZE, IMAGE_SIZE), (n,), (n,)
-    if (images.shape, labels.shape, usage.shape) != shapes or images.dtype != np.uint8:
+    if not _fit(records):
         raise _damaged("the arrays do not fit each other")
     return records, kept
+
+
+def _fit(records: Records) -> bool:
+    arrays = (records.images, records.labels, records.usage)
+    if not all(isinstance(array, np.ndarray) and array.ndim for array in arrays):
+        return False
+    n = len(records.labels)
+    shapes, dtypes = zip(*((array.shape, array.dtype) for array in arrays), strict=True)
+    return (
+        shapes == ((n, IMAGE_SIZE, IMAGE_SIZE), (n,), (n,))
+        and dtypes == (np.uint8, np.int64, np.uint8)
+        and bool(((records.labels >= 0) & (records.labels < len(CLASSES)) & (records.usage < len(SPLITS))).all())
+    )
 
 
 def _damaged(reason: object) -> DataError:

@@ -66,14 +66,15 @@ class Div(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         """The quotient."""
-        self.save(a=a, b=b)
-        return a / b
+        y = a / b
+        self.save(a_shape=a.shape, b=b, y=y)
+        return y
 
     def backward(self, grad: Array) -> tuple[Array, Array | None]:
-        """1 / b and - a / b^2; the second is not worked out for a constant, as where a sum becomes a mean."""
-        a, b = self.saved.a, self.saved.b
-        grad_b = unbroadcast(-grad * a / (b * b), b.shape) if self.needs_grad[1] else None
-        return unbroadcast(grad / b, a.shape), grad_b
+        """1 / b and - y / b; the second is not worked out for a constant, as where a sum becomes a mean."""
+        b = self.saved.b  # - a / b^2 would overflow, or divide by zero, where the square of b does
+        grad_b = unbroadcast(-grad * self.saved.y / b, b.shape) if self.needs_grad[1] else None
+        return unbroadcast(grad / b, self.saved.a_shape), grad_b
 
 
 class Neg(Function):
@@ -107,32 +108,50 @@ class Pow(Function):
 
 
 def add(a: Operand, b: Operand) -> Tensor:
-    """A + b, with broadcasting; at least one is a Tensor."""
+    """The sum a + b of Tensors or numbers whose shapes broadcast; at least one is a Tensor.
+
+    Raises ValueError for other shapes, TypeError where dtypes differ. Source: numpy.add.
+    """
     return Add()(*_pair(a, b))
 
 
 def sub(a: Operand, b: Operand) -> Tensor:
-    """A - b, with broadcasting; at least one is a Tensor."""
+    """The difference a - b of Tensors or numbers whose shapes broadcast; at least one is a Tensor.
+
+    Raises ValueError for other shapes, TypeError where dtypes differ. Source: numpy.subtract.
+    """
     return Sub()(*_pair(a, b))
 
 
 def mul(a: Operand, b: Operand) -> Tensor:
-    """A b element by element, with broadcasting; at least one is a Tensor."""
+    """The product a b, element by element, of Tensors or numbers whose shapes broadcast; at least one is a Tensor.
+
+    Raises ValueError for other shapes, TypeError where dtypes differ. Source: numpy.multiply.
+    """
     return Mul()(*_pair(a, b))
 
 
 def div(a: Operand, b: Operand) -> Tensor:
-    """A / b element by element, with broadcasting; at least one is a Tensor."""
+    """The quotient a / b, element by element, of Tensors or numbers whose shapes broadcast; at least one is a Tensor.
+
+    Raises ValueError for other shapes, TypeError where dtypes differ. Source: numpy.divide.
+    """
     return Div()(*_pair(a, b))
 
 
 def neg(x: Tensor) -> Tensor:
-    """- x."""
+    """Minus each element, in any shape.
+
+    Raises TypeError unless `x` is a Tensor. Source: numpy.negative.
+    """
     return Neg()(x)
 
 
 def pow(x: Tensor, exponent: float) -> Tensor:
-    """X ** exponent for a number as exponent; another Tensor as exponent raises TypeError."""
+    """Each element to the power of `exponent`, in any shape.
+
+    Raises TypeError unless the exponent is a number. Source: numpy.power.
+    """
     if not isinstance(exponent, int | float | np.integer | np.floating):
         raise TypeError(f"pow: expected a number as exponent, got {type(exponent).__name__}")
     return Pow(float(exponent))(x)  # a NumPy number would take the dtype with it

@@ -44,7 +44,7 @@ def avg_pool2d(
 def global_avg_pool2d(x: Tensor) -> Tensor:
     """Mean of each channel's whole image: `x` (N, C, H, W) gives (N, C).
 
-    Source: M. Lin, Q. Chen, S. Yan, "Network in network", 2014, section 3.2.
+    Raises ValueError for any other shape. Source: M. Lin, Q. Chen, S. Yan, "Network in network", 2014, section 3.2.
     """
     if x.ndim != 4:
         raise ValueError(f"GlobalAvgPool2d: expected input (N, C, H, W), got {x.shape}")

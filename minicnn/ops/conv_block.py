@@ -67,8 +67,8 @@ def conv_block(
     """max_pool2d(relu(batch_norm(conv2d(x, weight))), pool) for `x` (N, C, H, W) in one operation.
 
     `weight` is (O, C/groups, kH, kW); `gamma`, `beta`, `running_mean` and `running_var` are batch normalization's,
-    (O,) each; `pool` is the pooling's window and stride, or None for no pooling. Running statistics, errors and
-    numbers are those of the four operations.
+    (O,) each; `pool` is the pooling's window and stride, or None for no pooling. Running statistics, errors,
+    sources and numbers are those of the four operations.
     """
     windows = window("conv_block", weight.shape[2:], stride, padding, dilation)
     check_conv2d(x, weight, windows, groups)

@@ -33,7 +33,7 @@ def _draw() -> int:
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """In training, drop each element with probability `p` and scale the others by 1 / (1 - p); else `x` itself.
+    """In training, drop each element of any shape with probability `p`, scale the others by 1 / (1 - p); else `x`.
 
     Raises ValueError unless 0 <= p <= 1. Source: N. Srivastava et al., "Dropout", 2014; inverted, as in torch.
     """

@@ -20,5 +20,8 @@ class Exp(Function):
 
 
 def exp(x: Tensor) -> Tensor:
-    """E to the power of each element."""
+    """The exponential function of each element, in any shape.
+
+    Raises TypeError unless `x` is a Tensor. Source: numpy.exp.
+    """
     return Exp()(x)

@@ -8,6 +8,8 @@ from minicnn.tensor import Tensor
 
 _SCALE = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
+_FAR = 10
+"""Beyond it the tanh is one in float64 too; the cube of large numbers would overflow, and infinity times 0 is NaN."""
 
 
 class GELU(Function):
@@ -15,8 +17,10 @@ class GELU(Function):
 
     def forward(self, x: Array) -> Array:
         """The gate times x."""
-        t = array_module(x).tanh(_SCALE * (x + _CUBIC * x * x * x))
-        self.save(x=x, t=t)
+        xp = array_module(x)
+        near = xp.clip(x, -_FAR, _FAR)
+        t = xp.tanh(_SCALE * (near + _CUBIC * near * near * near))
+        self.save(x=near, t=t)
         return 0.5 * x * (1 + t)
 
     def backward(self, grad: Array) -> Array:
@@ -27,9 +31,10 @@ class GELU(Function):
 
 
 def gelu(x: Tensor) -> Tensor:
-    """X times the share of a normal distribution below x, in the tanh form (torch's approximate="tanh").
+    """Each element times the share of a normal distribution below it, in any shape, by the tanh form.
 
-    The form with the error function differs by less than 5e-4; NumPy has no error function.
+    That is torch's approximate="tanh". The form with the error function differs by less than 5e-4; NumPy has no error
+    function. Raises TypeError unless `x` is a Tensor.
     Source: D. Hendrycks, K. Gimpel, "Gaussian error linear units", 2016, section 2.
     """
     return GELU()(x)

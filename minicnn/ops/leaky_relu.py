@@ -24,8 +24,9 @@ class LeakyReLU(Function):
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """Each element x where it is positive, else negative_slope * x.
+    """Each element x where it is positive, else negative_slope * x; in any shape.
 
+    Raises TypeError unless `x` is a Tensor.
     Source: A. Maas, A. Hannun, A. Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
     """
     return LeakyReLU(negative_slope)(x)

@@ -1,5 +1,7 @@
 """The dense layer's operation: x @ weight.T + bias."""
 
+import math
+
 from minicnn import kernels
 from minicnn.device import Array
 from minicnn.function import Function
@@ -45,4 +47,4 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _rows(x: Array) -> Array:
     """(..., features) as (N, features)."""
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])  # -1 would not do without features

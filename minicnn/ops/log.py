@@ -19,5 +19,8 @@ class Log(Function):
 
 
 def log(x: Tensor) -> Tensor:
-    """Natural logarithm of each element; NaN below zero, as in NumPy."""
+    """Natural logarithm of each element, in any shape; NaN below zero.
+
+    Raises TypeError unless `x` is a Tensor. Source: numpy.log.
+    """
     return Log()(x)

@@ -28,7 +28,10 @@ class MatMul(Function):
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """A (..., M, K) @ b (..., K, N): (..., M, N); raises ValueError where the shapes do not fit."""
+    """The matrix product of `a` (..., M, K) and `b` (..., K, N): (..., M, N).
+
+    Raises ValueError where the shapes do not fit. Source: numpy.matmul.
+    """
     if a.ndim < 2 or b.ndim < 2 or a.shape[-1] != b.shape[-2]:
         raise ValueError(f"matmul: expected (..., M, K) @ (..., K, N), got {a.shape} @ {b.shape}")
     return MatMul()(a, b)

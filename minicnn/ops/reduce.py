@@ -56,12 +56,18 @@ def total(x: Array) -> Array:
 
 
 def sum(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Sum over `axis` (all where None)."""
+    """Sum over `axis` (all where None), which is gone from the shape of `x`, or of size 1 with `keepdims`.
+
+    Raises ValueError where `x` has no such axis. Source: numpy.sum.
+    """
     return Sum(axis, keepdims)(x)
 
 
 def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Mean over `axis` (all where None); raises ValueError where there is nothing to take a mean of."""
+    """Mean over `axis` (all where None), which is gone from the shape of `x`, or of size 1 with `keepdims`.
+
+    Raises ValueError where `x` has no such axis, or nothing to take a mean of. Source: numpy.mean.
+    """
     total = sum(x, axis, keepdims)
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     count = math.prod(x.shape[number] for number in axes)
@@ -71,5 +77,9 @@ def mean(x: Tensor, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def max(x: Tensor, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """Largest element along `axis` (of all where None); the first of equals gets the gradient."""
+    """Largest element along `axis` (all where None), which is gone from the shape of `x`, or of size 1 with `keepdims`.
+
+    The first of equals gets the gradient. Raises ValueError where `x` has no such axis or no elements. Source:
+    numpy.max.
+    """
     return Max(axis, keepdims)(x)

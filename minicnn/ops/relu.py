@@ -20,5 +20,8 @@ class ReLU(Function):
 
 
 def relu(x: Tensor) -> Tensor:
-    """max(x, 0) for each element; its derivative at 0 is 0."""
+    """max(x, 0) for each element, in any shape; its derivative at 0 is 0.
+
+    Raises TypeError unless `x` is a Tensor. Source: torch.nn.functional.relu.
+    """
     return ReLU()(x)

@@ -28,7 +28,7 @@ class RReLU(Function):
 
 
 def rrelu(x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Tensor:
-    """Leaky ReLU whose slope is uniform in [lower, upper] in training, and their mean in evaluation.
+    """Leaky ReLU, in any shape, whose slope is uniform in [lower, upper] in training, their mean in evaluation.
 
     Raises ValueError unless 0 <= lower <= upper.
     Source: B. Xu et al., "Empirical evaluation of rectified activations in convolutional network", 2015.

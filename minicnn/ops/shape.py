@@ -104,12 +104,18 @@ class GetItem(Function):
 
 
 def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """The same elements in another shape; one size may be -1, worked out from the others."""
+    """The same elements in another shape; one size may be -1, worked out from the others.
+
+    Raises ValueError for a shape with more or fewer elements. Source: numpy.reshape.
+    """
     return Reshape(tuple(shape))(x)
 
 
 def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
-    """The dimensions in another order (reversed where `axes` is None); ValueError unless each is named once."""
+    """The dimensions of `x`, of any shape, in another order: that of `axes`, reversed where None.
+
+    Raises ValueError unless each is named once. Source: numpy.transpose.
+    """
     if axes is None:
         return Transpose(tuple(reversed(range(x.ndim))))(x)
     order = tuple(axis + x.ndim if axis < 0 else axis for axis in axes)
@@ -119,25 +125,37 @@ def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
 
 
 def flatten(x: Tensor, start_axis: int = 0) -> Tensor:
-    """The dimensions from `start_axis` on as one."""
+    """The dimensions from `start_axis` on as one: the shape (N, C, H, W) becomes (N, C H W) from 1 on.
+
+    Raises TypeError unless `x` is a Tensor. Source: torch.flatten.
+    """
     # counted, since -1 would not do for an empty batch
     return reshape(x, (*x.shape[:start_axis], math.prod(x.shape[start_axis:])))
 
 
 def pad(x: Tensor, width: Any, value: float = 0.0) -> Tensor:
-    """`value` added around each dimension: `width` as for numpy.pad, ((before, after), ...) or fewer."""
+    """`value` added around each dimension of `x`, of any shape: `width` is ((before, after), ...), or fewer for all.
+
+    Raises ValueError unless there is a pair of widths of at least 0 for each dimension. Source: numpy.pad.
+    """
     return Pad(width, value)(x)
 
 
 def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor:
-    """Join Tensors along an axis."""
+    """Join Tensors along `axis`; their shapes are otherwise equal.
+
+    Raises ValueError where they are not, or there is no Tensor. Source: numpy.concatenate.
+    """
     if not tensors:
         raise ValueError("concatenate: expected at least one Tensor, got none")
     return Concatenate(axis)(*tensors)
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
-    """The elements at a NumPy index: numbers, slices, None, integer or boolean arrays."""
+    """The elements at a NumPy index: numbers, slices, None, integer or boolean arrays, which decide the shape.
+
+    Raises IndexError where there is no such place. Source: numpy.ndarray.__getitem__.
+    """
     return GetItem(index)(x)
 
 

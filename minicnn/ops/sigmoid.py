@@ -23,5 +23,8 @@ class Sigmoid(Function):
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + e^-x) for each element."""
+    """1 / (1 + e^-x) for each element, in any shape.
+
+    Raises TypeError unless `x` is a Tensor. Source: torch.sigmoid.
+    """
     return Sigmoid()(x)

@@ -45,10 +45,16 @@ class LogSoftmax(Function):
 
 
 def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """Probabilities along `axis`: e^x over the sum of e^x."""
+    """Probabilities along `axis`, in any shape: e^x over the sum of e^x.
+
+    Raises ValueError where `x` has no such axis. Source: torch.nn.functional.softmax.
+    """
     return Softmax(axis)(x)
 
 
 def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """Logarithm of the probabilities along `axis`, right also where they underflow."""
+    """Logarithm of the probabilities along `axis`, in any shape; right also where they underflow.
+
+    Raises ValueError where `x` has no such axis. Source: torch.nn.functional.log_softmax.
+    """
     return LogSoftmax(axis)(x)

@@ -20,5 +20,8 @@ class Tanh(Function):
 
 
 def tanh(x: Tensor) -> Tensor:
-    """Hyperbolic tangent of each element."""
+    """Hyperbolic tangent of each element, in any shape.
+
+    Raises TypeError unless `x` is a Tensor. Source: numpy.tanh.
+    """
     return Tanh()(x)

@@ -150,8 +150,7 @@ def multiplies_by_the_same_input(right, self, grad):
 
 @mistake("div", arithmetic.Div)
 def divides_only_once(right, self, grad):
-    a, b = self.saved.a, self.saved.b
-    return grad / b, -grad * a / b
+    return grad / self.saved.b, -grad * self.saved.y
 
 
 @mistake("pow: 3", arithmetic.Pow)
