@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from minicnn import functional, kernels
+from minicnn import functional, kernels, nn
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {"minicnn": "minicnn", "kernels": "minicnn.kernels", "apps": "minicnn.apps"}
@@ -110,6 +110,30 @@ def test_every_file_of_ops_is_reached_from_functional() -> None:
 def test_functional_offers_all_that_it_imports() -> None:
     imported = {name for name, value in vars(functional).items() if inspect.isfunction(value)}
     assert imported == set(functional.__all__)
+
+
+PLAIN = {
+    *("add", "concatenate", "div", "exp", "getitem", "log", "matmul", "max", "mean", "mul", "neg", "pad", "pow"),
+    *("reshape", "sub", "sum", "transpose"),
+}
+"""Operations that formulas are written with; all others are what networks are built of, and have a layer."""
+
+COLD = {
+    *("flatten", "gelu", "global_avg_pool2d", "leaky_relu", "log_softmax", "nll_loss", "relu", "rrelu", "sigmoid"),
+    *("softmax", "tanh"),
+}
+"""Layers that take too little of a step to have a ladder: a pass of array code, or what a fused block does instead."""
+
+
+@pytest.mark.parametrize("operation", sorted(set(functional.__all__) - PLAIN))
+def test_an_operation_that_networks_are_built_of_has_a_layer(operation: str) -> None:
+    stem = operation.replace("_", "")
+    assert any(name.lower().startswith(stem) for name in nn.__all__)
+
+
+@pytest.mark.parametrize("operation", sorted(set(functional.__all__) - PLAIN))
+def test_a_layer_has_a_folder_of_kernels_where_it_is_hot(operation: str) -> None:
+    assert (operation in kernels.LADDERS) != (operation in COLD)
 
 
 # What `import minicnn` costs
