@@ -64,7 +64,11 @@ def served(weights: Path) -> Iterator[str]:
             yield found[0]
         finally:
             process.send_signal(signal.SIGINT)
-            left = process.communicate(timeout=20)[1]
+            try:
+                left = process.communicate(timeout=20)[1]
+            except subprocess.TimeoutExpired:
+                process.kill()  # or the block would wait for it
+                raise
     assert (process.returncode, left) == (0, "")
 
 

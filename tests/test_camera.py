@@ -104,7 +104,11 @@ def test_every_line_comes_at_once_and_ctrl_c_is_a_clean_end(tmp_path: Path, netw
         assert process.stdout is not None
         assert [json.loads(process.stdout.readline())["frame"] for _ in range(2)] == [0, 1]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        try:
+            _, errors = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()  # or the block would wait for it
+            raise
     assert process.returncode == 0
     assert errors.endswith(b"recorded: seen.avi\n")
     assert 1 <= len(read_video(tmp_path / "seen.avi")[0]) < 400
