@@ -57,9 +57,11 @@ def _do(jobs: list[Job], rows: int, weight: Array) -> None:
     pieces = min(max(max(rows, _FEW) * weight.size // _PIECE, 1), _MOST)
 
     def work(first: int, last: int, slot: int) -> None:
-        for number in range(first, last):
-            (do, length), piece = jobs[number // pieces], number % pieces
-            do(slice(length * piece // pieces, length * (piece + 1) // pieces))
+        # BLAS works on whole vectors, also on what lies behind a short row, and drops that; NumPy would warn of it
+        with np.errstate(invalid="ignore"):
+            for number in range(first, last):
+                (do, length), piece = jobs[number // pieces], number % pieces
+                do(slice(length * piece // pieces, length * (piece + 1) // pieces))
 
     if pieces == 1:
         work(0, len(jobs), 0)
