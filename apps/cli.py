@@ -88,6 +88,7 @@ def train(
 @click.option("--protocol", type=click.Choice(options.PROTOCOLS), help="How FER2013 is split.")
 @click.option("--split", type=click.Choice(options.SPLITS), help="public where there is one, else val.")
 @click.option("--tta", is_flag=True, help="Average over ten views: mirrored and shifted.")
+@click.option("--robustness", "changed", is_flag=True, help="Also of images made darker, blurred, moved, noisy, ...")
 @options.machine_options
 @json_option
 def evaluate(
@@ -96,6 +97,7 @@ def evaluate(
     protocol: str | None,
     split: str | None,
     tta: bool,
+    changed: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -103,15 +105,22 @@ def evaluate(
 
     Without a run or a weights file: of the network that ships in the package.
     """
-    from minicnn.apps.evaluate import evaluate_weights
-    from minicnn.apps.metrics import format_table
+    from minicnn.apps import metrics, robustness
+    from minicnn.apps.evaluate import load_subject
     from minicnn.pretrained import default_weights
 
     device = options.use_machine(given)
-    metrics, what = evaluate_weights(
-        source or default_weights(), data_name=data_name, protocol=protocol, split=split, tta=tta, device=device
+    subject = load_subject(
+        source or default_weights(), data_name=data_name, protocol=protocol, split=split, device=device
     )
-    _print(metrics.to_json(), as_json, lambda _: f"{what}, {metrics.n:,} images\n\n{format_table(metrics)}")
+    measured = subject.metrics(tta)
+    result = measured.to_json()
+    text = f"{subject.what}, {measured.n:,} images\n\n{metrics.format_table(measured)}"
+    if changed:
+        rows = list(robustness.robustness(subject))
+        result["robustness"] = robustness.to_json(rows)
+        text += f"\n\n{robustness.format_table(rows)}"
+    _print(result, as_json, lambda _: text)
 
 
 @cli.command(short_help="Train each depth, beside the paper's tables.")

@@ -1,13 +1,18 @@
 """The metrics evaluator: a trained network on a split of a data set."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minicnn import checkpoint, data, inference
 from minicnn.apps.metrics import Metrics, evaluate
+from minicnn.data.dataset import Split
+from minicnn.data.preprocessing import Preprocessing
 from minicnn.device import Device
 from minicnn.errors import CheckpointError, DataError, UserError
+from minicnn.nn.module import Module
 
 
 def weights_of(source: str | Path) -> Path:
@@ -21,16 +26,46 @@ def weights_of(source: str | Path) -> Path:
     raise UserError(f"{path}: expected a run folder or a weights file, there is no best.safetensors in it")
 
 
-def evaluate_weights(
+@dataclass(frozen=True)
+class Subject:
+    """A trained network and the images that it is measured on.
+
+    Attributes:
+        source: the run or file that the network comes from, for messages.
+        what: the data and the split, in words.
+        classes: the names of the labels.
+    """
+
+    source: str
+    what: str
+    model: Module
+    preprocessing: Preprocessing
+    split: Split
+    classes: tuple[str, ...]
+
+    def probabilities(self, images: NDArray[np.uint8], tta: bool = False) -> NDArray[np.float32]:
+        """Probabilities (N, classes) of images (N, 48, 48); raises CheckpointError where weights overflow."""
+        values = inference.probabilities(self.model, images, self.preprocessing, tta)
+        if not np.isfinite(values).all():
+            raise CheckpointError(
+                f"{self.source}: its weights overflow: they are damaged, or of a training that diverged"
+            )
+        return values
+
+    def metrics(self, tta: bool = False) -> Metrics:
+        """The metrics of the split's images as they are."""
+        return evaluate(self.split.labels, self.probabilities(self.split.images, tta), self.classes)
+
+
+def load_subject(
     source: str | Path,
     *,
     data_name: str | None = None,
     protocol: str | None = None,
     split: str | None = None,
-    tta: bool = False,
     device: Device = "cpu",
-) -> tuple[Metrics, str]:
-    """Metrics of a run's best weights, or of a weights file, and the data and split they are of.
+) -> Subject:
+    """A run's best weights, or a weights file, and a split of data.
 
     Data and protocol are those of the training unless given; the split is "public" where there is one, else "val".
     Raises UserError where weights, data or split do not do.
@@ -42,10 +77,6 @@ def evaluate_weights(
     chosen = split or ("public" if "public" in dataset.splits else "val")
     if chosen not in dataset.splits:
         raise DataError(f"{dataset.name}: expected a split {chosen!r}, it has {', '.join(dataset.splits)}")
-    part = dataset.splits[chosen]
-    probabilities = inference.probabilities(model.to(device), part.images, preprocessing, tta)
-    if not np.isfinite(probabilities).all():
-        raise CheckpointError(f"{source}: its weights overflow: they are damaged, or of a training that diverged")
     changed = data_name is None and protocol is None and dataset.sha256 != header.data.get("sha256")
     what = f"{dataset.name}, {chosen}" + (" (the data has changed since the training)" if changed else "")
-    return evaluate(part.labels, probabilities, dataset.classes), what
+    return Subject(str(source), what, model.to(device), preprocessing, dataset.splits[chosen], dataset.classes)

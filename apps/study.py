@@ -8,7 +8,7 @@ from typing import Any
 
 from minicnn import checkpoint
 from minicnn.apps import paper_tables, plots, train
-from minicnn.apps.evaluate import evaluate_weights
+from minicnn.apps.evaluate import load_subject
 from minicnn.apps.run_folder import RunConfig, RunFolder
 from minicnn.device import Device
 from minicnn.errors import UserError
@@ -78,7 +78,7 @@ def _row(config: RunConfig, path: Path, device: Device) -> dict[str, Any]:
         summary = train.start(config, path, device=device)
     if summary["ended"] != "finished":
         raise UserError(f"{path}: interrupted: the same command goes on from here")
-    metrics, _ = evaluate_weights(path, split="val", device=device)
+    metrics = load_subject(path, split="val", device=device).metrics()
     weights, _ = checkpoint.load_weights(folder["best.safetensors"])
     parameters = sum(array.size for name, array in weights.items() if ".running_" not in name)
     return {

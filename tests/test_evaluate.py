@@ -10,7 +10,7 @@ import pytest
 
 from minicnn import checkpoint, data, inference
 from minicnn.apps import train
-from minicnn.apps.evaluate import evaluate_weights, weights_of
+from minicnn.apps.evaluate import load_subject, weights_of
 from minicnn.data import fer2013, synthetic
 from minicnn.data.dataset import CLASSES
 from minicnn.errors import CheckpointError, DataError, UserError
@@ -81,14 +81,14 @@ def test_figures_are_those_of_the_network_on_the_split(run: Path, faces: Path) -
         predictions = inference.logits(model, part.images, preprocessing).argmax(axis=1)
         confusion = np.zeros((7, 7), int)
         np.add.at(confusion, (part.labels, predictions), 1)
-        metrics, what = evaluate_weights(run, split=split)
-        assert metrics.confusion.tolist() == confusion.tolist()
-        assert what == f"FER2013 (official), {split}"
+        subject = load_subject(run, split=split)
+        assert subject.metrics().confusion.tolist() == confusion.tolist()
+        assert subject.what == f"FER2013 (official), {split}"
 
 
 def test_the_best_validation_accuracy_of_the_training_is_found_again(run: Path) -> None:
     summary = json.loads((run / "result.json").read_text())
-    assert evaluate_weights(run, split="val")[0].accuracy == summary["val_accuracy"]
+    assert load_subject(run, split="val").metrics().accuracy == summary["val_accuracy"]
 
 
 def test_tta_averages_over_ten_views(run: Path, faces: Path) -> None:
@@ -97,7 +97,8 @@ def test_tta_averages_over_ten_views(run: Path, faces: Path) -> None:
     probabilities = inference.probabilities(model, part.images, preprocessing, tta=True)
     result = json.loads(minicnn("eval", run, "--tta", "--json").out)
     assert result["accuracy"] == (probabilities.argmax(axis=1) == part.labels).mean()
-    assert evaluate_weights(run, tta=True)[0].log_loss != evaluate_weights(run)[0].log_loss
+    subject = load_subject(run)
+    assert subject.metrics(tta=True).log_loss != subject.metrics().log_loss
 
 
 # Which weights
@@ -145,7 +146,7 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 def test_the_state_of_a_training_is_one_line(run: Path) -> None:
     with pytest.raises(CheckpointError, match="expected a network's weights, it holds a training's state"):
-        evaluate_weights(run / "state.safetensors")
+        load_subject(run / "state.safetensors")
 
 
 def test_weights_that_overflow_are_one_line(copy: Path) -> None:
@@ -159,10 +160,10 @@ def test_weights_that_overflow_are_one_line(copy: Path) -> None:
 
 
 def test_the_split_is_public_where_there_is_one_else_val(run: Path, tmp_path: Path) -> None:
-    assert evaluate_weights(run)[1] == "FER2013 (official), public"
+    assert load_subject(run).what == "FER2013 (official), public"
     without = write_faces(tmp_path / "train.csv", public=0)
-    metrics, what = evaluate_weights(run, data_name=str(without))
-    assert (metrics.n, what) == (7, "FER2013 (official), val")
+    subject = load_subject(run, data_name=str(without))
+    assert (subject.metrics().n, subject.what) == (7, "FER2013 (official), val")
 
 
 def test_a_split_that_the_data_lacks_is_one_line_that_names_those_it_has(run: Path) -> None:
@@ -197,22 +198,22 @@ def test_data_that_has_changed_since_the_training_is_reported(tmp_path: Path, co
     other = write_faces(tmp_path / "other.csv", seed=5)
     _, header = checkpoint.load_weights(copy / "best.safetensors")
     rewrite(copy / "best.safetensors", data={**header.data, "name": str(other)})
-    assert evaluate_weights(copy)[1] == "FER2013 (official), public (the data has changed since the training)"
+    assert load_subject(copy).what == "FER2013 (official), public (the data has changed since the training)"
 
 
 def test_data_that_is_gone_is_one_line(copy: Path) -> None:
     _, header = checkpoint.load_weights(copy / "best.safetensors")
     rewrite(copy / "best.safetensors", data={**header.data, "name": "/nowhere/faces.csv"})
     with pytest.raises(DataError, match=r"^/nowhere/faces\.csv: no such file or folder"):
-        evaluate_weights(copy)
+        load_subject(copy)
 
 
 def test_labels_of_another_kind_are_refused(copy: Path) -> None:
     rewrite(copy / "best.safetensors", labels=[*CLASSES[1:], "bored"])
     with pytest.raises(DataError, match="its classes are not those of"):
-        evaluate_weights(copy)
+        load_subject(copy)
 
 
 def test_a_protocol_that_the_data_is_too_small_for_is_one_line(run: Path) -> None:
     with pytest.raises(UserError, match="the protocol `paper` trains on 24,000 images"):
-        evaluate_weights(run, protocol="paper")
+        load_subject(run, protocol="paper")
