@@ -205,7 +205,7 @@ def test_a_file_of_options_that_is_wrong_is_named(trained: list[RunConfig], here
         ("epochs = 2.7\n", "Invalid value for '--epochs': '2.7' is not a valid integer."),
         ("lr = true\n", "Invalid value for '--lr': 'True' is not a valid float."),
         ('flip = "maybe"\n', "Invalid value for '--flip': 'maybe' is not a valid boolean."),
-        ('preset = "odd"\n', "Invalid value for '--preset': 'odd' is not one of 'default', 'paper', 'bench'."),
+        ('preset = "odd"\n', "Invalid value for '--preset': 'odd' is not one of 'default', 'best', 'paper', 'bench'."),
         ("limit = -1\n", "Invalid value for '--limit': -1 is not in the range x>=0."),
         ("clip = inf\n", "clip: expected a finite number, got inf"),
         ("layers = 2.0\n", "--layers: expected 2 to 8 convolutional layers, got '2.0'"),

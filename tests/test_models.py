@@ -11,6 +11,7 @@ from minicnn import Tensor, manual_seed, models, nn, no_grad
 # Parameters at 2 to 8 layers, from the formulas of `count` below.
 COUNTS = {
     "default": (83_431, 125_159, 404_455, 552_167, 589_159, 1_179_495, 1_188_775),
+    "best": (83_431, 125_159, 404_455, 552_167, 1_142_503, 1_179_495, 1_188_775),
     "paper": (80_035_975, 42_582_919, 24_889_735, 27_250_567, 29_611_399, 31_972_231, 34_333_063),
     "bench": (19_214_279, 10_072_519, 6_534_599, 8_894_919, 11_255_239, 13_615_559, 15_975_879),
 }
@@ -22,12 +23,15 @@ WIDTHS = {
     ("default", 6): [32, 64, 64, 128, 128, 256],
     ("default", 7): [32, 64, 64, 128, 128, 256, 256],
     ("default", 8): [32, 32, 64, 64, 128, 128, 256, 256],
-} | {
+}
+WIDTHS |= {("best", depth): widths for (_, depth), widths in WIDTHS.items()}
+WIDTHS["best", 6] = [32, 64, 128, 128, 256, 256]
+WIDTHS |= {
     (preset, depth): [64, 128, 256, 512, 512, 512, 512, 512][:depth]
     for preset in ("paper", "bench")
     for depth in range(2, 9)
 }
-HEADS = {"default": [], "paper": [4096, 1024, 256], "bench": [1024, 256]}
+HEADS = {"default": [], "best": [], "paper": [4096, 1024, 256], "bench": [1024, 256]}
 
 
 def count(preset: str, depth: int) -> int:
@@ -79,7 +83,7 @@ def test_a_network_has_the_widths_and_the_layers_asked_for(network: tuple[str, i
     assert {layer.padding for layer in convolutions} == {1}
 
 
-def test_poolings_halve_the_image_after_each_of_the_first_four_layers_of_paper_and_bench(
+def test_a_network_pools_after_its_first_four_layers_or_at_the_end_of_each_stage_of_equal_widths(
     network: tuple[str, int, nn.Sequential],
 ) -> None:
     preset, depth, model = network
@@ -88,14 +92,13 @@ def test_poolings_halve_the_image_after_each_of_the_first_four_layers_of_paper_a
         for number, module in enumerate(m for m in model if isinstance(m, nn.Conv2d | nn.ConvBlock | nn.MaxPool2d))
         if isinstance(module, nn.MaxPool2d) or getattr(module, "pool", None) is not None
     ]
+    widths = WIDTHS[preset, depth]
+    stages = [layer for layer, width in enumerate(widths) if widths[layer + 1 : layer + 2] != [width]]
     expected = {
         "paper": [2 * layer + 1 for layer in range(min(depth, 4))],  # each a module of its own, after its convolution
         "bench": list(range(min(depth, 4))),  # part of the block
-        "default": [  # at the end of each stage of equal widths
-            layer
-            for layer, width in enumerate(WIDTHS["default", depth])
-            if WIDTHS["default", depth][layer + 1 : layer + 2] != [width]
-        ],
+        "default": stages,
+        "best": stages,
     }
     assert pooled == expected[preset]
 
@@ -202,5 +205,5 @@ def test_a_depth_that_there_is_not_is_refused(layers: int) -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^preset: expected one of default, paper, bench, got 'vgg'$"):
+    with pytest.raises(ValueError, match=r"^preset: expected one of default, best, paper, bench, got 'vgg'$"):
         models.build(4, "vgg")

@@ -21,6 +21,13 @@ def test_default_is_the_recipe_without_changes() -> None:
     assert recipes.preset("default") == Recipe()
 
 
+def test_best_is_half_an_hour_of_faces_that_move() -> None:
+    best = recipes.preset("best")
+    assert (best.layers, best.epochs, best.optimizer) == (6, 40, "adamw")
+    moved = best.augmentation
+    assert min(moved.crop, moved.degrees, moved.shift, moved.zoom, moved.mixup) > 0
+
+
 def test_paper_is_plain_gradient_descent_on_equalized_images() -> None:
     assert recipes.preset("paper") == Recipe(
         preset="paper",
@@ -43,8 +50,8 @@ def test_a_preset_can_be_changed() -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^preset: expected one of default, paper, bench, got 'best'$"):
-        recipes.preset("best")
+    with pytest.raises(ValueError, match=r"^preset: expected one of default, best, paper, bench, got 'bset'$"):
+        recipes.preset("bset")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +59,7 @@ def test_an_unknown_preset_is_refused() -> None:
     [
         ("optimizer", "adam", "optimizer: expected one of sgd, adamw, got 'adam'"),
         ("schedule", "linear", "schedule: expected one of constant, cosine, onecycle, plateau, step, got 'linear'"),
-        ("preset", "vgg", "preset: expected one of default, paper, bench, got 'vgg'"),
+        ("preset", "vgg", "preset: expected one of default, best, paper, bench, got 'vgg'"),
         ("layers", 1, "layers: expected 2 to 8, got 1"),
         ("layers", 9, "layers: expected 2 to 8, got 9"),
         ("epochs", 0, "epochs: expected at least 1, got 0"),
