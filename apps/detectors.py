@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from minicnn.apps import cascades
 from minicnn.errors import UserError
 from minicnn.opencv import cv2
 
@@ -99,7 +100,7 @@ class HaarDetector:
         if neighbors < 0:
             raise UserError(f"neighbors of the Haar detector: expected 0 or more, got {neighbors}")
         self.scale_step, self.neighbors, self.smallest = scale_step, neighbors, smallest
-        self._cascade = _load_cascade(find_cascade() if model is None else Path(model))
+        self._cascade = _load_cascade(None if model is None else Path(model))
 
     def __call__(self, grey: NDArray[np.uint8]) -> list[Box]:
         """The faces in grey levels, uint8 (H, W): no two for one face, the largest first."""
@@ -160,7 +161,9 @@ def find_cascade() -> Path:
     )
 
 
-def _load_cascade(path: Path) -> Any:
+def _load_cascade(given: Path | None) -> Any:
+    """A cascade from a file that was given, which may have been made to do harm, or else OpenCV's own."""
+    path = given or find_cascade()
     if not hasattr(cv2(), "CascadeClassifier"):
         raise UserError(
             f"OpenCV {cv2().__version__} has no Haar cascades: `pip install 'opencv-python>=4.10,<5'`, "
@@ -171,7 +174,7 @@ def _load_cascade(path: Path) -> Any:
     cascade = cv2().CascadeClassifier()
     try:
         # given as text: OpenCV itself cannot open names that its system's character set has not, and logs what fails
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8") if given is None else cascades.checked(given)
         storage = cv2().FileStorage(text, cv2().FILE_STORAGE_READ | cv2().FILE_STORAGE_MEMORY)
         whole = cascade.read(storage.getFirstTopLevelNode())
     except (cv2().error, UnicodeDecodeError, SystemError):

@@ -64,7 +64,8 @@ def write_blob_finder(path: Path) -> Path:
         constants[f"{name}_weight"] = np.zeros((width, 1, 1, 1), np.float32)
         constants[f"{name}_bias"] = np.array(middle, np.float32)
         constants[f"{name}_row"] = np.array([1, -1, width], np.int64)
-    nodes.append(helper.make_node("Conv", ["input", "grey"], ["level"]))
+    side = {"kernel_shape": [1, 1]}  # which OpenCV 4.10 does not take from the weights
+    nodes.append(helper.make_node("Conv", ["input", "grey"], ["level"], **side))
     for stride in (8, 16, 32):
         cells, score, grid = f"cells_{stride}", f"score_{stride}", (640 // stride) ** 2
         nodes.append(
@@ -80,7 +81,7 @@ def write_blob_finder(path: Path) -> Path:
             outputs.append(helper.make_tensor_value_info(f"{name}_{stride}", TensorProto.FLOAT, [1, grid, 1]))
         for name, width in (("bbox", 4), ("kps", 10)):
             wide, last = f"{name}_wide_{stride}", f"{name}_last_{stride}"
-            nodes.append(helper.make_node("Conv", [cells, f"{name}_weight", f"{name}_bias"], [wide]))
+            nodes.append(helper.make_node("Conv", [cells, f"{name}_weight", f"{name}_bias"], [wide], **side))
             nodes.append(helper.make_node("Transpose", [wide], [last], perm=[0, 2, 3, 1]))
             nodes.append(helper.make_node("Reshape", [last, f"{name}_row"], [f"{name}_{stride}"]))
             outputs.append(helper.make_tensor_value_info(f"{name}_{stride}", TensorProto.FLOAT, [1, grid, width]))

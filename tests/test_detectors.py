@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from minicnn.apps import detectors
+from minicnn.apps import cascades, detectors
 from minicnn.apps.detectors import Box, Detector, find_cascade, make_detector
 from minicnn.apps.export import export_onnx
 from minicnn.errors import UserError
@@ -145,11 +145,46 @@ def test_arguments_out_of_range_are_one_clear_line(arguments: dict[str, object],
     assert str(raised.value) == message
 
 
-@pytest.mark.parametrize("text", ["hello", "", '<?xml version="1.0"?><opencv_storage><a></a></opencv_storage>', "\xff"])
-def test_a_damaged_cascade_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("hello", r"what is no XML \(syntax error: line 1, column 0\)"),
+        ("", r"what is no XML \(no element found"),
+        ("<a>\xff</a>", r"what is no XML \(not well-formed"),
+        ('<?xml version="1.0"?><opencv_storage><a></a></opencv_storage>', "no <stageType> in <a>"),
+    ],
+)
+def test_a_damaged_cascade_is_refused(tmp_path: Path, text: str, what: str) -> None:
     (tmp_path / "damaged.xml").write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=r"damaged.xml: expected the XML file of a Haar cascade, got something else"):
+    with pytest.raises(UserError, match=rf"damaged.xml: expected the XML file of a Haar cascade, got {what}.*; OpenCV"):
         make_detector(model=tmp_path / "damaged.xml")
+
+
+def test_opencvs_own_cascade_is_refused_where_it_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.xml").write_text("hello")
+    monkeypatch.setattr(detectors, "find_cascade", lambda: tmp_path / "own.xml")
+    with pytest.raises(UserError, match=r"own.xml: expected the XML file of a Haar cascade, got something else"):
+        make_detector()
+
+
+def load(text: str) -> cv2.CascadeClassifier:
+    cascade = cv2.CascadeClassifier()
+    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+    assert cascade.read(storage.getFirstTopLevelNode())
+    return cascade
+
+
+@pytest.mark.parametrize(
+    "path", sorted(find_cascade().parent.glob("haarcascade_*.xml")), ids=lambda path: path.stem[12:]
+)
+def test_a_cascade_that_was_checked_and_written_anew_finds_the_same(path: Path, grey: Pixels) -> None:
+    text = path.read_text()
+    if 'type_id="opencv-haar-classifier"' in text:
+        with pytest.raises(UserError, match=r"got one in OpenCV 1's form, which `cv2.CascadeClassifier.convert"):
+            cascades.checked(path)
+        return
+    before, after = (load(text).detectMultiScale(grey, 1.3, 0) for text in (text, cascades.checked(path)))
+    assert sorted(np.asarray(before).tolist()) == sorted(np.asarray(after).tolist())
 
 
 def test_another_cascade_may_be_given_by_any_name(tmp_path: Path, grey: Pixels) -> None:

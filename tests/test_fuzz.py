@@ -30,7 +30,7 @@ def outcomes() -> dict[str, Outcome]:
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
     found = [Outcome(**json.loads(line)) for line in done.stdout.splitlines()]
-    assert len(found) == len(harness.names()), f"ended with {done.returncode} after {len(found)} readers: {done.stderr}"
+    assert len(found) == len(harness.names()), f"{found[-1:]} was the last: {done.stderr}"
     return {outcome.name: outcome for outcome in found}
 
 
@@ -94,3 +94,62 @@ def test_memory_beyond_the_bound_is_a_fault(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True
     )
     assert "MemoryError" in done.stdout
+
+
+# By several processes
+
+PROGRAM = """
+import os
+from pathlib import Path
+from tests.fuzz import harness, parallel
+
+def read(data, folder):
+    if data == b"2":
+        {done}
+    return data
+
+parallel.SLICE, parallel.HANGING = 2, 0.5
+harness.reader = lambda name: harness.Reader([b"0", b"1", b"2", b"3", b"4"], read)
+if __name__ == "__main__":
+    for outcome in parallel.outcomes(["it", "other"], range(5), 7, {jobs}):
+        print(outcome.to_json())
+"""
+"""Each process runs it, but for its end."""
+
+
+def shared_out(done: str, tmp_path: Path, jobs: int = 2) -> list[Outcome]:
+    """What comes of two readers that do this where they are given their third input."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(done=done, jobs=jobs))
+    ran = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return [Outcome(**json.loads(line)) for line in ran.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_slices_of_a_reader_are_summed(jobs: int, tmp_path: Path) -> None:
+    found = shared_out("from minicnn.errors import DataError; raise DataError('no')", tmp_path, jobs)
+    assert [(outcome.name, outcome.read, outcome.refused) for outcome in found] == [("it", 4, 1), ("other", 4, 1)]
+    assert [outcome.fault for outcome in found] == ["", ""]
+
+
+def test_a_fault_ends_its_reader_alone(tmp_path: Path) -> None:
+    found = shared_out("{}['key']", tmp_path)
+    assert [outcome.name for outcome in found] == ["it", "other"]
+    assert all("KeyError" in outcome.fault and "--seed 7 --only 2" in outcome.fault for outcome in found)
+
+
+@pytest.mark.parametrize("done", ["os.abort()", "while True: pass"], ids=["crash", "loop"])
+def test_an_input_that_kills_its_process_or_never_ends_is_named(done: str, tmp_path: Path) -> None:
+    (outcome,) = shared_out(done, tmp_path, jobs=1)
+    assert outcome.fault.splitlines() == [
+        "a process died, or took 0.5 s, by one of",
+        "python -m tests.fuzz --seed 7 --only 2 it",
+    ]

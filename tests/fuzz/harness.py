@@ -4,7 +4,7 @@ import json
 import resource
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -58,6 +58,16 @@ class Outcome:
     slowest: float = 0.0
     fault: str = ""
 
+    def __add__(self, other: "Outcome") -> "Outcome":
+        """Of other inputs of the same reader, too."""
+        return Outcome(
+            self.name,
+            self.read + other.read,
+            self.refused + other.refused,
+            max(self.slowest, other.slowest),
+            self.fault or other.fault,
+        )
+
     def __str__(self) -> str:
         inputs = f"{self.name}: {self.read + self.refused:,} inputs, {self.read:,} read, {self.refused:,} refused"
         return f"{inputs}, slowest {1000 * self.slowest:.0f} ms" + (f"\n{self.fault}" if self.fault else "")
@@ -86,7 +96,7 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def run(name: str, numbers: range, seed: int, folder: Path) -> Outcome:
+def run(name: str, numbers: Iterable[int], seed: int, folder: Path) -> Outcome:
     """Read the inputs of these numbers, up to the first fault."""
     own, outcome = reader(name), Outcome(name)
     for number in numbers:
