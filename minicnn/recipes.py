@@ -1,6 +1,6 @@
 """Recipes: everything that says how a network is trained, and what each preset sets it to."""
 
-import math
+import sys
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -86,8 +86,9 @@ class Recipe:
             raise ValueError(f"warmup: expected at most all {self.epochs} epochs, got {self.warmup}")
         _ = self.augmentation  # which checks its own values
         for name, value in self.to_dict().items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{name}: expected a finite number, got {value}")
+            # a file's whole number may be larger than any float, and NaN is not smaller than one
+            if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+                raise ValueError(f"{name}: expected a finite number, got {str(value)[:20]}")
 
     @property
     def augmentation(self) -> Augmentation:

@@ -208,7 +208,7 @@ class Trainer:
         figures = [value for part in (*rows, sums, schedule) for value in part.values()]
         if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
             raise ValueError(f"expected numbers of epochs and steps, got {counts}")
-        if not all(isinstance(value, int | float) for value in (*figures, values["best"])):
+        if not all(_is_figure(value) for value in (*figures, values["best"])):
             raise TypeError("expected numbers in the history, the sums and the schedule")
         if sums.keys() != self.sums.keys() or any(row.keys() != set(COLUMNS) for row in rows):
             raise ValueError("the history or the sums have other columns")
@@ -281,3 +281,8 @@ class Trainer:
         weights = np.where(counts > 0, len(labels) / (classes * np.maximum(counts, 1)), 0.0)
         balanced: NDArray[np.float32] = module_for(self.device).asarray(weights.astype(np.float32))
         return balanced
+
+
+def _is_figure(value: object) -> bool:
+    """A number that arithmetic can go on with: JSON's whole numbers may be larger than any float."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 53)

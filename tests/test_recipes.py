@@ -67,6 +67,8 @@ def test_an_unknown_preset_is_refused() -> None:
         ("seed", -1, "seed: expected at least 0, got -1"),
         ("lr", -0.1, "lr: expected at least 0, got -0.1"),
         ("lr", float("nan"), "lr: expected at least 0, got nan"),
+        ("lr", 10**400, "lr: expected a finite number, got 10000000000000000000"),
+        ("epochs", 10**400, "epochs: expected a finite number, got 10000000000000000000"),
         ("momentum", -0.1, "momentum: expected at least 0, got -0.1"),
         ("weight_decay", -0.1, "weight_decay: expected at least 0, got -0.1"),
         ("warmup", -1.0, "warmup: expected at least 0, got -1.0"),

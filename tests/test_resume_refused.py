@@ -197,6 +197,15 @@ def test_a_state_that_lacks_a_value_is_refused(interrupted: Path, name: str) -> 
     assert refusal(interrupted) == f"{state}: does not fit the run's configuration: '{name}'"
 
 
+def test_a_state_whose_numbers_no_float_holds_is_refused(interrupted: Path) -> None:
+    state = interrupted / "state.safetensors"
+    saved, values = checkpoint.load_state(state)
+    checkpoint.save_state(state, saved, {**values, "sums": {**values["sums"], "seen": 10**400}})
+    assert refusal(interrupted) == (
+        f"{state}: does not fit the run's configuration: expected numbers in the history, the sums and the schedule"
+    )
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
