@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from minicnn.apps.faces import Box, Detector, Reader, crop, grey_levels
+from minicnn.apps.faces import Box, Detector, Reader, crops_of, grey_levels
 from minicnn.apps.tracking import Sighting, Tracker
 from minicnn.opencv import cv2
 
@@ -53,8 +53,8 @@ class Watcher:
         """The faces in the next frame, uint8 (H, W, 3) BGR, taken at `time` in seconds."""
         grey = grey_levels(image)
         boxes = self.detector(grey)
-        crops = np.array([crop(grey, box) for box in boxes], np.uint8).reshape(-1, 48, 48)
-        return self.tracker.update(boxes, crops, self.reader.read_crops(crops), time)
+        crops = crops_of(grey, boxes)
+        return self.tracker.update(boxes, crops[:, 0], self.reader.read_crops(crops), time)
 
     def heat(self, sightings: list[Sighting]) -> list[NDArray[np.float32]]:
         """For each face a map (48, 48), 0 to 1, of what spoke for its emotion: see minicnn.explain."""

@@ -141,7 +141,7 @@ def _answers(reader: Reader, waiting: list[_Found], explain: bool) -> Iterator[s
     crops = np.concatenate([found.crops for found in waiting])
     boxes = [box for found in waiting for box in found.boxes]
     faces = reader.faces(boxes, reader.read_crops(crops))
-    heat = reader.heat(crops, [face.emotion for face in faces]) if explain else None
+    heat = reader.heat(crops[:, 0], [face.emotion for face in faces]) if explain else None
     first = 0
     for found in waiting:
         own = slice(first, first := first + len(found.boxes))

@@ -11,7 +11,7 @@ import numpy as np
 from minicnn.apps import window
 from minicnn.apps.camera import Camera, print_line
 from minicnn.apps.face_options import make_reader
-from minicnn.apps.faces import Reader, make_detector
+from minicnn.apps.faces import MARGINS, Reader, make_detector
 from minicnn.apps.live import Shrinking, Watcher
 from minicnn.apps.recorder import check_path
 from minicnn.apps.sources import open_source
@@ -126,5 +126,5 @@ def _ready(given: dict[str, Any]) -> Reader:
     """The reader, with its kernels compiled: that takes seconds, once, and would else stop the picture at a face."""
     reader = make_reader(given)
     for faces in (1, 8):  # few faces and many are read by different kernels
-        reader.read_crops(np.zeros((faces, IMAGE_SIZE, IMAGE_SIZE), np.uint8))
+        reader.read_crops(np.zeros((faces, len(MARGINS), IMAGE_SIZE, IMAGE_SIZE), np.uint8))
     return reader

@@ -13,8 +13,11 @@ from minicnn.nn import module as modules
 from minicnn.ops.conv2d import window
 from minicnn.tensor import Tensor
 
-FEW = 4
-"""Images up to which going through the layers one by one costs more than it is worth."""
+FEW = 16
+"""Images up to which going through the layers one by one costs more than it is worth: four faces, by four crops each.
+
+Of 8 images the chain takes 0.6 of the layers' time, of 16 between 0.5 and 1.0, by how wide the layers are.
+"""
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from minicnn.apps import views, window
 from minicnn.apps.camera import Camera
-from minicnn.apps.faces import Box, Reader, make_detector
+from minicnn.apps.faces import Box, Reader, crop, grey_levels, make_detector
 from minicnn.apps.live import ROWS, Rate, Shrinking, Watcher
 from tests.browser import scene
 from tests.films import Stills, read_video, write_video
@@ -87,6 +87,12 @@ def test_the_first_frame_is_read_as_a_photo_is(network: Path) -> None:
     detector = make_detector(scale_step=1.2, smallest=60)
     (sighting,) = Watcher(Reader(network), detector).look(scene(), 0.0)
     assert [sighting.face] == Reader(network, detector).read(scene())
+
+
+def test_the_crop_that_is_followed_and_explained_is_the_first(watcher: Watcher) -> None:
+    (sighting,) = watcher.look(scene(), 0.0)
+    grey = grey_levels(scene())
+    np.testing.assert_array_equal(sighting.crop, crop(grey, sighting.face.box))
 
 
 def test_it_says_how_fast_it_was(video: Path, network: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from minicnn import checkpoint, inference, pretrained
-from minicnn.apps.faces import Box, Reader, crop, grey_levels, window
+from minicnn.apps.faces import MARGINS, Box, Reader, crop, crops_of, grey_levels, window
 from minicnn.apps.live import Watcher
 from minicnn.apps.pictures import decode
 from minicnn.data.dataset import CLASSES, Split
@@ -87,6 +87,18 @@ def test_a_box_outside_the_picture_is_refused() -> None:
         crop(np.zeros((50, 60), np.uint8), Box(100, 0, 20, 20))
 
 
+def test_a_face_is_cut_out_with_each_margin_the_usual_one_first() -> None:
+    picture = grey_levels(astronaut())
+    (crops,) = crops_of(picture, [FACE])
+    assert len({crop.tobytes() for crop in crops}) == len(MARGINS) > 1
+    np.testing.assert_array_equal(crops, [crop(picture, FACE, margin) for margin in MARGINS])
+    np.testing.assert_array_equal(crops[0], crop(picture, FACE))
+
+
+def test_a_box_of_a_pixel_in_a_corner_has_all_its_crops() -> None:
+    assert crops_of(np.full((9, 9), 7, np.uint8), [Box(8, 0, 1, 1)]).shape == (1, len(MARGINS), 48, 48)
+
+
 def test_colors_become_the_grey_levels_of_opencv() -> None:
     picture = astronaut()
     np.testing.assert_array_equal(grey_levels(picture), cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
@@ -113,14 +125,21 @@ def test_the_astronauts_face_is_read_with_seven_probabilities(reader: Reader) ->
 
 def test_a_picture_without_a_face_has_none(reader: Reader) -> None:
     assert reader.read(np.zeros((200, 200, 3), np.uint8)) == []
-    assert reader.read_crops(np.empty((0, 48, 48), np.uint8)).shape == (0, 7)
+    assert reader.read_crops(crops_of(np.zeros((9, 9), np.uint8), [])).shape == (0, 7)
 
 
 def test_reading_many_faces_gives_what_reading_one_gives(reader: Reader) -> None:
-    crops, _ = draw_faces(9, 0)
+    crops = draw_faces(36, 0)[0].reshape(9, 4, 48, 48)
     together = reader.read_crops(crops)
     apart = np.concatenate([reader.read_crops(crops[i : i + 1]) for i in range(9)])
     np.testing.assert_allclose(together, apart, atol=1e-6)
+
+
+def test_a_face_is_read_as_the_mean_over_its_crops(reader: Reader) -> None:
+    crops = draw_faces(12, 0)[0].reshape(3, 4, 48, 48)
+    each = reader.read_crops(crops.reshape(12, 1, 48, 48)).reshape(3, 4, 7)
+    np.testing.assert_allclose(reader.read_crops(crops), each.mean(axis=1), atol=1e-6)
+    assert np.ptp(each, axis=1).max() > 1e-3
 
 
 def test_a_network_of_other_classes_says_its_own(tmp_path: Path) -> None:
@@ -157,14 +176,16 @@ def seen_by_network(monkeypatch: pytest.MonkeyPatch) -> list[NDArray[np.float32]
 def test_training_evaluation_file_and_camera_show_the_network_the_same_bits(
     weights: Path, picture: Pixels, face: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    crops = crops_of(picture, [PLACE])[0]
+    np.testing.assert_array_equal(crops[0], face)
     model, preprocessing, _ = checkpoint.load_model(weights)
     reader = Reader(weights, detector=lambda grey: [PLACE])
     seen = seen_by_network(monkeypatch)
-    inference.probabilities(model, face[None], preprocessing)
+    inference.probabilities(model, crops, preprocessing)
     reader.read(picture)
     reader.read(decode(cv2.imencode(".png", picture)[1].tobytes(), "a file"))
     Watcher(reader, reader.detector).look(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR), 0.0)
-    training = Loader(Split(face[None], np.zeros(1, np.int64)), preprocessing, batch_size=1)
+    training = Loader(Split(crops, np.zeros(len(crops), np.int64)), preprocessing, batch_size=len(crops))
     seen += [batch.images for batch in training.epoch(0)]
     assert len(seen) == 5
     for other in seen[1:]:
@@ -198,7 +219,7 @@ def test_a_network_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
     arrays[name] = np.full_like(arrays[name], np.nan)
     checkpoint.save_weights(tmp_path / "bad.safetensors", arrays, header)
     with pytest.raises(CheckpointError, match=r"bad.safetensors: its weights overflow"):
-        Reader(tmp_path / "bad.safetensors").read_crops(np.zeros((1, 48, 48), np.uint8))
+        Reader(tmp_path / "bad.safetensors").read_crops(np.zeros((1, 1, 48, 48), np.uint8))
 
 
 def test_a_reader_takes_any_detector(weights: Path) -> None:

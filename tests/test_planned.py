@@ -48,7 +48,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     parallel.set_threads(before)
 
 
-@pytest.mark.parametrize("images", range(1, FEW + 1))
+@pytest.mark.parametrize("images", [1, 2, 3, 4, 7, FEW])
 @pytest.mark.parametrize(
     ("layers", "preset"), [(2, "bench"), (4, "bench"), (6, "bench"), (3, "default"), (6, "default")]
 )

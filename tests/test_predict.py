@@ -229,6 +229,14 @@ def test_what_cannot_work_is_one_line(predict: Run, arguments: list[str], messag
     assert result.err.count("\n") == 1
 
 
+def test_what_is_explained_is_the_first_crop_of_a_face(weights: Path) -> None:
+    reader = Reader(weights)
+    (result,) = prediction.read_all(reader, [Picture("photo", astronaut())], explain=True)
+    _, crops = reader.find(astronaut())
+    assert result.heat is not None
+    np.testing.assert_array_equal(result.heat, reader.heat(crops[:, 0], [result.faces[0].emotion]))
+
+
 def test_explain_without_a_folder_is_wrong_usage(predict: Run) -> None:
     result = predict("astronaut.png", "--explain")
     assert result.code == 2

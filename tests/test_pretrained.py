@@ -34,7 +34,8 @@ def test_its_header_says_how_to_make_it_again() -> None:
     assert (recipe.layers, recipe.preset) == (header.architecture["layers"], header.architecture["preset"])
     card = (ROOT / "docs/explanation/model-card.md").read_text()
     assert header.data["sha256"] in card
-    assert f"--epochs {recipe.epochs} --crop {recipe.crop} --degrees {recipe.degrees:g}" in card
+    assert recipe == recipes.preset(recipe.preset)  # which the card's command is
+    assert f"`minicnn train --data fer2013 --preset {recipe.preset}`, seed {recipe.seed}" in card
     assert f"epoch {header.metrics['epoch']} of {recipe.epochs}" in card
 
 
