@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import re
+import signal
 import sys
 import tarfile
 import zipfile
@@ -16,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from minicnn.data import archives, audit, fer2013, readers
+from minicnn.data import archives, audit, fer2013, readers, readers_csv
 from minicnn.data.dataset import CLASSES, Split
 from minicnn.errors import DataError
+from tests.programs import write_faces
 
 # Twelve faces of noise: (usage, label, image), in the order in which every form must give them back.
 _USAGES = ["Training"] * 8 + ["PublicTest"] * 2 + ["PrivateTest"] * 2
@@ -308,6 +310,20 @@ def refuse(path: Path, fragments: Iterable[str]) -> None:
 def test_a_bad_csv_is_refused_in_one_line(fault: str, tmp_path: Path) -> None:
     content, fragments = BAD_CSVS[fault]
     refuse(write_file(tmp_path / "fer2013.csv", content), ["fer2013.csv", *fragments])
+
+
+def test_an_interruption_while_pandas_reads_is_one_and_no_bad_csv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = readers_csv._Lines.readinto
+
+    def interrupted(self: readers_csv._Lines, buffer: bytearray) -> int:
+        signal.raise_signal(signal.SIGINT)
+        return read(self, buffer)
+
+    monkeypatch.setattr(readers_csv._Lines, "readinto", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        readers.read(write_faces(tmp_path / "faces.csv"))
 
 
 @pytest.mark.parametrize("write", [write_zip, write_tar, write_folder])

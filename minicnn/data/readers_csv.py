@@ -189,6 +189,8 @@ def _faults(file: CsvFile) -> Iterator[None]:
     except UnicodeDecodeError as error:
         raise DataError(f"{file.name}, row {_undecodable_row(file)}: not UTF-8, expected plain text") from error
     except ValueError as error:  # pandas.errors.ParserError is one, but pandas raises others too
+        if "source failed" in str(error):  # all that it says of an exception without a value: Ctrl-C's in Python 3.11
+            raise KeyboardInterrupt from error
         # "EOF inside string starting at row N", N counted from 0: the one fault pandas finds in text columns
         row = re.search(r"row (\d+)", str(error))
         place = f", row {int(row[1]) + 1}" if row else ""
