@@ -24,6 +24,8 @@ MOST_NODES = 20_000
 
 _MOST_ELEMENTS, _DEEPEST = 100_000, 12
 _SMALLEST_SIDE, _LARGEST_SIDE = 4, 500
+_LONGEST_NUMBER = 40
+"""Characters: what is longer is none, and would be matched in quadratic time."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?", re.ASCII)
 _LARGEST_NUMBER = 3e38
 """What a number of 32 bits holds."""
@@ -189,7 +191,7 @@ def _numbers(element: _Element, count: int | None = None) -> list[float]:
     """The numbers in an element's text."""
     words = "".join(element.text).split()
     for word in words:
-        if not _NUMBER.fullmatch(word) or not abs(float(word)) <= _LARGEST_NUMBER:
+        if len(word) > _LONGEST_NUMBER or not _NUMBER.fullmatch(word) or not abs(float(word)) <= _LARGEST_NUMBER:
             raise _WrongError(f"{word[:20]!r} for a number")
     if count is not None and len(words) != count:
         raise _WrongError(f"{len(words)} numbers in <{element.name[:30]}>, not {count}")

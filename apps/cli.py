@@ -117,7 +117,7 @@ def evaluate(
     result = measured.to_json()
     text = f"{subject.what}, {measured.n:,} images\n\n{metrics.format_table(measured)}"
     if changed:
-        rows = list(robustness.robustness(subject))
+        rows = list(robustness.robustness(subject, tta))
         result["robustness"] = robustness.to_json(rows)
         text += f"\n\n{robustness.format_table(rows)}"
     _print(result, as_json, lambda _: text)

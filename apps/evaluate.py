@@ -26,6 +26,13 @@ def weights_of(source: str | Path) -> Path:
     raise UserError(f"{path}: expected a run folder or a weights file, there is no best.safetensors in it")
 
 
+def checked(probabilities: NDArray[np.float32], source: str | Path) -> NDArray[np.float32]:
+    """The probabilities themselves; raises CheckpointError where the weights that `source` names gave no numbers."""
+    if not np.isfinite(probabilities).all():
+        raise CheckpointError(f"{source}: its weights overflow: they are damaged, or of a training that diverged")
+    return probabilities
+
+
 @dataclass(frozen=True)
 class Subject:
     """A trained network and the images that it is measured on.
@@ -45,12 +52,7 @@ class Subject:
 
     def probabilities(self, images: NDArray[np.uint8], tta: bool = False) -> NDArray[np.float32]:
         """Probabilities (N, classes) of images (N, 48, 48); raises CheckpointError where weights overflow."""
-        values = inference.probabilities(self.model, images, self.preprocessing, tta)
-        if not np.isfinite(values).all():
-            raise CheckpointError(
-                f"{self.source}: its weights overflow: they are damaged, or of a training that diverged"
-            )
-        return values
+        return checked(inference.probabilities(self.model, images, self.preprocessing, tta), self.source)
 
     def metrics(self, tta: bool = False) -> Metrics:
         """The metrics of the split's images as they are."""

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from minicnn import checkpoint, explain, inference
 from minicnn.apps.detectors import DETECTORS, Box, Detector, make_detector
-from minicnn.apps.evaluate import weights_of
+from minicnn.apps.evaluate import checked, weights_of
 from minicnn.data.dataset import IMAGE_SIZE
-from minicnn.errors import CheckpointError
 from minicnn.opencv import cv2
 from minicnn.planned import planned
 from minicnn.pretrained import default_weights
@@ -115,11 +114,7 @@ class Reader:
             return np.empty((0, len(self.classes)), np.float32)
         single = inference.probabilities(self._model, crops.reshape(-1, *crops.shape[2:]), self._preprocessing)
         probabilities: NDArray[np.float32] = single.reshape(*crops.shape[:2], -1).mean(axis=1)
-        if not np.isfinite(probabilities).all():
-            raise CheckpointError(
-                f"{self._path}: its weights overflow: they are damaged, or of a training that diverged"
-            )
-        return probabilities
+        return checked(probabilities, self._path)
 
     def faces(self, boxes: Sequence[Box], probabilities: NDArray[np.float32]) -> list[Face]:
         """The half of `read` after the network: a Face for each box, from its row of probabilities (N, classes)."""

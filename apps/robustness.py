@@ -88,12 +88,15 @@ CHANGES: dict[Callable[[Images, float], Images], tuple[float, ...]] = {
 """Each change and the amounts of it that are measured."""
 
 
-def robustness(subject: Subject) -> Iterator[Robustness]:
-    """Accuracy on the subject's images as they are (change "none"), and under each amount of each change."""
-    yield _accuracy(subject, "none", 0, subject.split.images)
+def robustness(subject: Subject, tta: bool = False) -> Iterator[Robustness]:
+    """Accuracy on the subject's images as they are (change "none"), and under each amount of each change.
+
+    With `tta` by ten views of each image, see minicnn.inference.probabilities.
+    """
+    yield _accuracy(subject, "none", 0, subject.split.images, tta)
     for change, amounts in CHANGES.items():
         for amount in amounts:
-            yield _accuracy(subject, change.__name__, amount, change(subject.split.images, amount))
+            yield _accuracy(subject, change.__name__, amount, change(subject.split.images, amount), tta)
 
 
 def to_json(rows: list[Robustness]) -> list[dict[str, Any]]:
@@ -111,8 +114,8 @@ def format_table(rows: list[Robustness]) -> str:
     return "\n".join(lines)
 
 
-def _accuracy(subject: Subject, change: str, amount: float, images: Images) -> Robustness:
-    right = int((subject.probabilities(images).argmax(axis=1) == subject.split.labels).sum())
+def _accuracy(subject: Subject, change: str, amount: float, images: Images, tta: bool) -> Robustness:
+    right = int((subject.probabilities(images, tta).argmax(axis=1) == subject.split.labels).sum())
     return Robustness(change, float(amount), right / len(images), wilson_interval(right, len(images)))
 
 

@@ -1,6 +1,6 @@
 """Recipes: everything that says how a network is trained, and what each preset sets it to."""
 
-import sys
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine", "onecycle", "plateau", "step")
+
+_TOO_LARGE = 1 << 53
+"""Beyond it floats skip whole numbers, and far beyond it there are no floats."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_types(self)
+        for name, value in self.to_dict().items():
+            if isinstance(value, int) and abs(value) >= _TOO_LARGE:  # a file's whole numbers have no end
+                raise ValueError(f"{name}: expected a number below 2^53")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("preset", self.preset, models.PRESETS)
@@ -86,9 +92,8 @@ class Recipe:
             raise ValueError(f"warmup: expected at most all {self.epochs} epochs, got {self.warmup}")
         _ = self.augmentation  # which checks its own values
         for name, value in self.to_dict().items():
-            # a file's whole number may be larger than any float, and NaN is not smaller than one
-            if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
-                raise ValueError(f"{name}: expected a finite number, got {str(value)[:20]}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name}: expected a finite number, got {value}")
 
     @property
     def augmentation(self) -> Augmentation:

@@ -49,7 +49,8 @@ def candidates(version: str) -> Iterator[Path]:
     for folder in os.get_exec_path():
         yield Path(folder, f"python{version}")
     kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-    for release in sorted(kept.glob(f"{version}.*"), reverse=True):
+    releases = (release for release in kept.glob(f"{version}.*") if release.name.rpartition(".")[2].isdecimal())
+    for release in sorted(releases, key=lambda release: int(release.name.rpartition(".")[2]), reverse=True):
         yield release / "bin" / f"python{version}"
 
 
@@ -57,7 +58,7 @@ def interpreter(version: str) -> str | None:
     """A Python of this version that runs and can make environments: a name may stand for one that is not installed."""
     asked = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
     for program in candidates(version):
-        if program.is_file():
+        if program.is_file() and os.access(program, os.X_OK):
             done = subprocess.run([program, "-c", asked], capture_output=True, text=True, check=False)
             found, _, itself = done.stdout.strip().partition(" ")
             if done.returncode == 0 and found == version:

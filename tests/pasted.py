@@ -166,6 +166,8 @@ def main() -> None:
     parser.add_argument("--crops", type=int, nargs="+", help="how many of them; the first and all unless given")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args()
+    if not all(1 <= count <= len(given.margins) for count in given.crops or ()):
+        parser.error(f"--crops: expected numbers from 1 to the {len(given.margins)} margins")
     figures = measure(given, Reader(given.weights))
     print(json.dumps(figures) if given.json else format_figures(figures))
 

@@ -67,6 +67,12 @@ def test_boxes_that_cover_each_other_are_merged(grey: Pixels) -> None:
     assert any(near(box, FACE, 40) for box in boxes)
 
 
+def test_finds_become_faces_as_opencv_takes_them_together(haar: Detector, grey: Pixels) -> None:
+    cascade = cv2.CascadeClassifier(str(find_cascade()))
+    whole = cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=5, minSize=(30, 30))
+    assert [tuple(box) for box in haar(grey)] == [tuple(box) for box in whole.tolist()]
+
+
 def test_the_same_picture_gives_the_same_boxes_again(haar: Detector, grey: Pixels) -> None:
     assert haar(grey) == haar(grey)
 

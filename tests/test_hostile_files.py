@@ -6,7 +6,7 @@ tests/fuzz looks for such files; what it found, and what is known of bombs, is h
 import gzip
 import io
 import json
-import signal
+import re
 import struct
 import subprocess
 import sys
@@ -368,6 +368,7 @@ REFUSED = {
         "tree 0: node 1, which asks for feature 1073741824",
     ),
     "a feature before the first": ("-2 1 0.5", "-2 -100000000 0.5", "which asks for feature -100000000 of 2"),
+    "a number without an end": ("-2 1 0.5", "-2 1 " + "1" * 1_000_000 + "x", "'11111111111111111111' for a number"),
     "half a feature": ("-2 1 0.5", "-2 0.5 0.5", "which asks for feature 0.5 of 2"),
     "a node that is not there": ("1 0 0 0.5", "100000000 0 0 0.5", "node 0, whose child is 100000000 in a tree of 2"),
     "a leaf that is not there": ("-1 -2 1", "-1 -100000000 1", "node 1, whose child is -100000000"),
@@ -409,6 +410,13 @@ def test_a_cascade_made_by_hand_is_run(tmp_path: Path) -> None:
     assert len(make_detector(model=cascade(tmp_path / "a.xml"), neighbors=0)(picture)) > 0
 
 
+def test_a_cascade_that_finds_faces_everywhere_is_told_before_they_are_compared(tmp_path: Path) -> None:
+    detect = make_detector(model=cascade(tmp_path / "a.xml"), smallest=24, scale_step=1.01)
+    picture = np.random.default_rng(0).integers(0, 256, (320, 320), dtype=np.uint8)
+    line = refusal(lambda: detect(picture), peak=100 * MB)
+    assert re.fullmatch(r"the Haar cascade finds [\d,]+ faces in one picture: it is no detector of faces", line)
+
+
 @pytest.mark.parametrize("fault", REFUSED)
 def test_a_cascade_that_opencv_would_die_of_is_refused_before_it_is_loaded(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -440,4 +448,5 @@ def test_opencv_itself_dies_of_such_a_cascade(fault: str, tmp_path: Path) -> Non
         ).returncode
         for file in (cascade(tmp_path / "whole.xml"), path)
     )
-    assert (whole, broken) == (0, -signal.SIGSEGV)
+    assert whole == 0
+    assert broken < 0  # a signal: mostly of a fault in its memory

@@ -1,6 +1,8 @@
 """The network in the package: it is there, small, says what it is, and reads a face that is not of its data."""
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -12,6 +14,12 @@ from minicnn.data.dataset import CLASSES
 from minicnn.pretrained import default_weights
 from tests.portraits import astronaut
 from tests.programs import ROOT, minicnn
+
+
+def log() -> list[dict[str, str]]:
+    """Its training, an epoch a row."""
+    with (ROOT / "docs/models/default-metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_it_is_small_and_loads() -> None:
@@ -39,11 +47,29 @@ def test_its_header_says_how_to_make_it_again() -> None:
     assert f"epoch {header.metrics['epoch']} of {recipe.epochs}" in card
 
 
+def test_its_card_states_what_it_is_and_what_it_took() -> None:
+    arrays, header = checkpoint.load_weights(default_weights())
+    parameters = sum(array.size for name, array in arrays.items() if ".running_" not in name)
+    seconds = sum(float(row["seconds"]) for row in log())
+    card = (ROOT / "docs/explanation/model-card.md").read_text()
+    assert f"{header.architecture['layers']} convolutional layers, {parameters:,} parameters" in card
+    assert f"{seconds:,.0f} seconds" in card
+    assert f"logits divided by {header.metrics['temperature']:.3f}" in card
+    assert f"restored from the blur) | {header.metrics['val_accuracy']:.3f} |" in card
+
+
+def test_the_chapter_on_depth_and_the_results_have_one_confusion_matrix() -> None:
+    chapter = (ROOT / "docs/tutorials/12-depth.md").read_text()
+    numbers = re.findall(r"^        \[((?:\d+, ){6}\d+)\],$", chapter, re.MULTILINE)
+    results = (ROOT / "docs/results.md").read_text()
+    printed = re.findall(r"^[a-z]+ ((?: +\d+){7})$", results, re.MULTILINE)
+    assert [[int(n) for n in row.split(", ")] for row in numbers] == [[int(n) for n in row.split()] for row in printed]
+    assert len(printed) == len(CLASSES)
+
+
 def test_its_log_is_in_the_tree() -> None:
     _, header = checkpoint.load_weights(default_weights())
-    names, *rows = (line.split(",") for line in (ROOT / "docs/models/default-metrics.csv").read_text().splitlines())
-    best = max(rows, key=lambda row: float(row[names.index("val_accuracy")]))
-    assert float(best[names.index("val_accuracy")]) == header.metrics["val_accuracy"]
+    assert max(float(row["val_accuracy"]) for row in log()) == header.metrics["val_accuracy"]
 
 
 def test_it_reads_the_astronauts_smile(tmp_path: Path) -> None:

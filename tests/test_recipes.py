@@ -67,8 +67,10 @@ def test_an_unknown_preset_is_refused() -> None:
         ("seed", -1, "seed: expected at least 0, got -1"),
         ("lr", -0.1, "lr: expected at least 0, got -0.1"),
         ("lr", float("nan"), "lr: expected at least 0, got nan"),
-        ("lr", 10**400, "lr: expected a finite number, got 10000000000000000000"),
-        ("epochs", 10**400, "epochs: expected a finite number, got 10000000000000000000"),
+        ("lr", float("inf"), "lr: expected a finite number, got inf"),
+        ("lr", 10**400, "lr: expected a number below 2^53"),
+        ("epochs", 10**307, "epochs: expected a number below 2^53"),
+        ("seed", 1 << 53, "seed: expected a number below 2^53"),
         ("momentum", -0.1, "momentum: expected at least 0, got -0.1"),
         ("weight_decay", -0.1, "weight_decay: expected at least 0, got -0.1"),
         ("warmup", -1.0, "warmup: expected at least 0, got -1.0"),
@@ -84,6 +86,11 @@ def test_a_value_out_of_range_is_refused(name: str, value: object, message: str)
     with pytest.raises(ValueError, match=name) as raised:
         Recipe(**{name: value})
     assert str(raised.value) == message
+
+
+def test_a_number_that_python_does_not_even_print_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^clip: expected a number below 2\^53$"):
+        Recipe(clip=10**5000)
 
 
 # As plain values

@@ -93,6 +93,13 @@ def test_a_lower_jpeg_quality_changes_more(images: np.ndarray) -> None:
 # What is measured
 
 
+def test_ten_views_are_asked_of_the_changed_images_too(subject: Subject) -> None:
+    *_, last = robustness.robustness(subject, tta=True)
+    views = subject.probabilities(jpeg(subject.split.images, 10), tta=True).argmax(axis=1)
+    assert (last.change, last.amount) == ("jpeg", 10)
+    assert last.accuracy == (views == subject.split.labels).mean()
+
+
 def test_each_row_is_the_accuracy_on_the_changed_images(subject: Subject) -> None:
     rows = list(robustness.robustness(subject))
     assert [row.change for row in rows] == ["none"] + [c.__name__ for c, amounts in CHANGES.items() for _ in amounts]
@@ -102,9 +109,10 @@ def test_each_row_is_the_accuracy_on_the_changed_images(subject: Subject) -> Non
     assert row.interval[0] <= row.accuracy <= row.interval[1]
 
 
-def test_eval_prints_it_beside_the_metrics(faces: Path) -> None:
-    plain = json.loads(minicnn("eval", "--data", faces, "--json").out)
-    measured = json.loads(minicnn("eval", "--data", faces, "--robustness", "--json").out)
+@pytest.mark.parametrize("more", [(), ("--tta",)])
+def test_eval_prints_it_beside_the_metrics(faces: Path, more: tuple[str, ...]) -> None:
+    plain = json.loads(minicnn("eval", "--data", faces, *more, "--json").out)
+    measured = json.loads(minicnn("eval", "--data", faces, *more, "--robustness", "--json").out)
     rows = measured.pop("robustness")
     assert measured == plain
     assert rows[0] | {"interval": None} == {

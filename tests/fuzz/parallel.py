@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,7 +58,11 @@ def _sum(name: str, slices: list[Future[Outcome]]) -> Outcome:
 
 def _at_hand(home: Path, seed: int) -> list[str]:
     """What the processes were reading: when one dies, the others are ended."""
-    return [f"python -m tests.fuzz --seed {seed} --only {mark.read_text()}" for mark in sorted(home.glob("at-*"))]
+    texts = []
+    for mark in sorted(home.glob("at-*")):
+        with suppress(FileNotFoundError):  # of a process that ended just now
+            texts.append(mark.read_text())
+    return [f"python -m tests.fuzz --seed {seed} --only {text}" for text in texts if text]
 
 
 # In a process of its own
