@@ -30,7 +30,9 @@ def double(x):
 
 def run(folder: Path, cache: Path, factor: int = 2, prelude: str = "") -> tuple[str, str]:
     """Import a kernel in a new process and call it; what was printed, and on stderr."""
-    (folder / "one.py").write_text(KERNEL.format(factor=factor))
+    source = folder / "one.py"
+    if not source.exists() or source.read_text() != KERNEL.format(factor=factor):  # older Numbas go by a file's time
+        source.write_text(KERNEL.format(factor=factor))
     done = subprocess.run(
         [sys.executable, "-c", prelude + PROGRAM.format(folder=str(folder))],
         env={"MINICNN_CACHE": str(cache), "PATH": "/usr/bin:/bin"},
