@@ -41,8 +41,8 @@ MARGINS = (MARGIN, -0.025, 0.0, 0.05)
 """The margins of the crops by which a face is read, their probabilities averaged; the first is the one that is shown.
 
 A detector's box is one framing of a face among many. On pasted faces (`python -m tests.pasted`: two networks, three
-grounds) the ratio is 0.003 to 0.015 higher than with the first alone; among the best on one half of the images, these
-gain 0.006 to 0.024 on the other. Crops that are shifted or mirrored, more of them, or means of logits gain no more.
+grounds) the ratio is 0.003 to 0.015 higher than with the first alone. The margins were chosen with all of these images
+in sight, so part of that may be chance. Crops shifted or mirrored, more of them, or means of logits gain no more.
 """
 
 
