@@ -30,6 +30,7 @@ LADDERS: dict[str, tuple[str, ...]] = {
     "batch_norm": ("reference", "im2col", "cpu", "cuda"),
     "cross_entropy": ("reference", "im2col", "cuda_numba", "cuda"),
     "dropout": ("reference", "im2col", "cpu", "cuda"),
+    "rrelu": ("reference", "im2col", "cpu", "cuda"),
     "reduce": ("reference", "im2col", "cuda_numba", "cuda"),
     "sgd": ("reference", "im2col", "cpu", "cuda_numba", "cuda"),
     "adam": ("reference", "im2col", "cpu", "cuda"),

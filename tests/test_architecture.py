@@ -119,7 +119,7 @@ PLAIN = {
 """Operations that formulas are written with; all others are what networks are built of, and have a layer."""
 
 COLD = {
-    *("flatten", "gelu", "global_avg_pool2d", "leaky_relu", "log_softmax", "nll_loss", "relu", "rrelu", "sigmoid"),
+    *("flatten", "gelu", "global_avg_pool2d", "leaky_relu", "log_softmax", "nll_loss", "relu", "sigmoid"),
     *("softmax", "tanh"),
 }
 """Layers that take too little of a step to have a ladder: a pass of array code, or what a fused block does instead."""

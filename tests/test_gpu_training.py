@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minicnn import kernels, models, nn, steps, training
+from minicnn import Tensor, kernels, models, nn, rng, steps, training
 from minicnn.data.dataset import CLASSES, Dataset, Split
 from minicnn.data.synthetic import draw_faces
+from minicnn.device import module_for
 from minicnn.errors import DeviceError
 from minicnn.recipes import Recipe
 from minicnn.training import Trainer, TrainingError
@@ -170,14 +171,39 @@ def test_sums_are_brought_up_to_date_on_demand(gpu: Any, monkeypatch: pytest.Mon
     assert trainer.sums["seconds"] == seconds
 
 
-@pytest.fixture
-def randomized(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network whose random slopes come from the host, which no graph can hold."""
+class Noise(nn.Module):
+    """Adds random numbers of the host's, which no graph can hold."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = rng.generator().standard_normal(x.shape, dtype=np.float32)
+        return x + Tensor(module_for("gpu").asarray(noise))
+
+
+def use_network(monkeypatch: pytest.MonkeyPatch, layer: nn.Module) -> None:
     monkeypatch.setattr(
         models,
         "build",
-        lambda *_: nn.Sequential(nn.ConvBlock(1, 8, pool=2), nn.RReLU(), nn.Flatten(), nn.Linear(288, 7)),
+        lambda *_: nn.Sequential(nn.ConvBlock(1, 8, pool=2), layer, nn.Flatten(), nn.Linear(288, 7)),
     )
+
+
+@pytest.fixture
+def randomized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that cannot be recorded."""
+    use_network(monkeypatch, Noise())
+
+
+def test_random_slopes_are_drawn_anew_in_every_recorded_step(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_network(monkeypatch, nn.RReLU(0.0, 1.0))
+    found = []
+    for refused in (None, "for comparison"):
+        trainer = Trainer(RECIPES["sgd"], SMALL, "gpu")
+        assert trainer.gpu_steps is not None
+        trainer.gpu_steps.refused = refused
+        found.append(losses(trainer))
+        assert trainer.gpu_steps.refused == refused
+        assert (trainer.gpu_steps.replayed > 0) == (refused is None)
+    np.testing.assert_allclose(*found, rtol=1e-5)
 
 
 def test_what_cannot_be_recorded_runs_as_python_and_says_why(randomized: None, emulated: Any) -> None:

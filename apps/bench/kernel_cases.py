@@ -149,6 +149,18 @@ def dropout(shape: Shape) -> Case:
     )
 
 
+def rrelu(shape: Shape) -> Case:
+    """After a convolution, whose maps lie channels last."""
+    x, grad = (shape.random(shape.batch, shape.side, shape.side, shape.outputs).transpose(0, 3, 1, 2) for _ in range(2))
+    return Case(
+        f"{shape.batch} x {shape.outputs} x {shape.side} x {shape.side}",
+        "GB/s",
+        (2 * x.nbytes, 3 * x.nbytes),
+        lambda rung: rung.forward(x, 1, 1 / 8, 1 / 3),
+        lambda rung, y: rung.backward(grad, y, 1, 1 / 8, 1 / 3),
+    )
+
+
 def linear(shape: Shape) -> Case:
     """The first dense layer of a network with that convolution."""
     inputs, outputs = 36 * shape.outputs, 8 * shape.outputs
@@ -226,6 +238,7 @@ CASES: dict[str, Callable[[Shape], Case]] = {
     "batch_norm": batch_norm,
     "cross_entropy": cross_entropy,
     "dropout": dropout,
+    "rrelu": rrelu,
     "reduce": reduce,
     "sgd": sgd,
     "adam": adam,

@@ -93,3 +93,8 @@ def live(read: Callable[[], Any], dtype: Any) -> Array:
     array = driver().empty((1,), dtype)
     driver().copy(np.array([read()], dtype), array)
     return array
+
+
+def on_gpu(seed: int | Array) -> Array:
+    """A random seed as kernels read it: an array (1,) of uint64, which a recorded step has already."""
+    return live(lambda: seed, np.uint64) if isinstance(seed, int) else seed

@@ -10,9 +10,8 @@ from minicnn.kernels._cpu import workspace
 from minicnn.kernels._cpu.flat import in_pieces
 from minicnn.kernels._cpu.jit import compiled
 from minicnn.kernels._cpu.layout import plain
+from minicnn.kernels._cpu.uniform import INT, bits_of, halves
 from minicnn.kernels.arrays import Array
-
-_INT: Any = np.uint32  # Numba makes 64 bits of two times 32, so that each step has to be cut off
 
 
 def forward(x: Array, seed: int, p: float) -> Array:
@@ -21,8 +20,8 @@ def forward(x: Array, seed: int, p: float) -> Array:
         return fall_back("dropout").forward(x, seed, p)
     y = workspace.empty(x.shape)
     scale: Any
-    scale, threshold = np.float32(0 if p == 1 else 1 / (1 - p)), _INT(math.ceil(p * 2**24))
-    low, high = _INT(seed % (1 << 32)), _INT(seed >> 32)
+    scale, threshold = np.float32(0 if p == 1 else 1 / (1 - p)), INT(math.ceil(p * 2**24))
+    low, high = halves(seed)
 
     def drop(first: int, x: Array, y: Array) -> None:
         _drop(x, y, first, low, high, threshold, scale)
@@ -40,12 +39,4 @@ def backward(grad: Array, seed: int, p: float) -> Array:
 def _drop(x: Array, y: Array, first: int, low: int, high: int, threshold: int, scale: float) -> None:
     zero = np.float32(0)
     for i in range(x.size):
-        h = _mix(_INT(_mix(_INT(_INT(first + i) ^ low)) + high))
-        y[i] = zero if _INT(h >> _INT(8)) < threshold else x[i] * scale
-
-
-@compiled
-def _mix(h: Any) -> Any:
-    h = _INT(_INT(h ^ _INT(h >> _INT(16))) * _INT(0x7FEB352D))
-    h = _INT(_INT(h ^ _INT(h >> _INT(15))) * _INT(0x846CA68B))
-    return _INT(h ^ _INT(h >> _INT(16)))
+        y[i] = zero if bits_of(INT(first + i), low, high) < threshold else x[i] * scale

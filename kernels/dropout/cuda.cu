@@ -1,16 +1,10 @@
-// Dropout: the random number of an element is a hash of the seed and the element's number (see kernels/dropout).
+// Dropout: an element's random number is the one of its place in C order. A thread has V elements.
 #include "elements.h"
+#include "uniform.h"
 
-MC_DEV u32 mix(u32 h) {
-    h = (h ^ h >> 16) * 0x7feb352du;
-    h = (h ^ h >> 15) * 0x846ca68bu;
-    return h ^ h >> 16;
-}
-
-// The seed is read from memory, so that a recorded step can drop others each time. A thread has V elements.
 template <class T, int V>
 MC_DEV void drop(const T* x, T* y, long long size, const u64* seed, u32 threshold, float scale) {
-    const u32 low = static_cast<u32>(*seed), high = static_cast<u32>(*seed >> 32);
+    const Seed halves = seed_at(seed);
     const long long first = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * V;
     const bool together = first + V <= size && aligned16(x) && aligned16(y);
     float value[V];
@@ -22,8 +16,7 @@ MC_DEV void drop(const T* x, T* y, long long size, const u64* seed, u32 threshol
     }
 #pragma unroll
     for (int k = 0; k < V; k++) {
-        const u32 bits = mix(mix(static_cast<u32>(first + k) ^ low) + high) >> 8;
-        value[k] = bits < threshold ? 0.f : value[k] * scale;
+        value[k] = bits_of(static_cast<u32>(first + k), halves) < threshold ? 0.f : value[k] * scale;
     }
     if (together) {
         store<V>(y + first, value);

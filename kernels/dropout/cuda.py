@@ -6,7 +6,7 @@ import numpy as np
 
 from minicnn.kernels import fall_back
 from minicnn.kernels._gpu.driver import driver
-from minicnn.kernels._gpu.recording import live
+from minicnn.kernels._gpu.recording import on_gpu
 from minicnn.kernels._gpu.rows import contiguous
 from minicnn.kernels._gpu.sources import Source
 from minicnn.kernels.arrays import Array
@@ -22,7 +22,7 @@ def forward(x: Array, seed: int | Array, p: float) -> Array:
     y = driver().empty(x.shape, x.dtype)
     _SOURCE.launch(
         f"drop_{x.dtype.name}", (-(-x.nbytes // (16 * _THREADS)),), (_THREADS,),
-        contiguous(x), y, np.int64(x.size), _on_gpu(seed), np.uint32(math.ceil(p * 2**24)),
+        contiguous(x), y, np.int64(x.size), on_gpu(seed), np.uint32(math.ceil(p * 2**24)),
         np.float32(0 if p == 1 else 1 / (1 - p)),
     )  # fmt: skip
     return y
@@ -31,7 +31,3 @@ def forward(x: Array, seed: int | Array, p: float) -> Array:
 def backward(grad: Array, seed: int | Array, p: float) -> Array:
     """The same elements, the same scale."""
     return forward(grad, seed, p)
-
-
-def _on_gpu(seed: int | Array) -> Array:
-    return live(lambda: seed, np.uint64) if isinstance(seed, int) else seed

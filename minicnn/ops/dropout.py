@@ -1,11 +1,8 @@
 """Dropout."""
 
-import numpy as np
-
 from minicnn import kernels, rng
-from minicnn.device import Array, device_of
+from minicnn.device import Array
 from minicnn.function import Function
-from minicnn.kernels._gpu.recording import live
 from minicnn.tensor import Tensor
 
 
@@ -19,17 +16,13 @@ class Dropout(Function):
 
     def forward(self, x: Array) -> Array:
         """Draw a seed, which says what stays: the same on every device, whatever the kernel in force."""
-        seed = _draw() if device_of(x) == "cpu" else live(_draw, np.uint64)
+        seed = rng.draw_seed(x)
         self.save(seed=seed)
         return kernels.get("dropout", x).forward(x, seed, self.p)
 
     def backward(self, grad: Array) -> Array:
         """The same elements, the same scale."""
         return kernels.get("dropout", grad).backward(grad, self.saved.seed, self.p)
-
-
-def _draw() -> int:
-    return int(rng.generator().integers(1 << 64, dtype="uint64"))
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:

@@ -1,7 +1,7 @@
 """Randomized leaky rectified linear unit."""
 
-from minicnn import rng
-from minicnn.device import Array, array_module
+from minicnn import kernels, rng
+from minicnn.device import Array
 from minicnn.function import Function
 from minicnn.ops.leaky_relu import leaky_relu
 from minicnn.tensor import Tensor
@@ -14,17 +14,15 @@ class RReLU(Function):
         self.lower, self.upper = lower, upper
 
     def forward(self, x: Array) -> Array:
-        """Draw a slope for every element."""
-        xp = array_module(x)
-        uniform = xp.asarray(rng.generator().random(x.shape, dtype=x.dtype))
-        slope = self.lower + uniform * x.dtype.type(self.upper - self.lower)
-        factor = xp.where(x > 0, x.dtype.type(1), slope.astype(x.dtype, copy=False))
-        self.save(factor=factor)
-        return x * factor
+        """Draw a seed, which says every element's slope: the same on every device, whatever the kernel in force."""
+        seed = rng.draw_seed(x)
+        y = kernels.get("rrelu", x).forward(x, seed, self.lower, self.upper)
+        self.save(seed=seed, y=y)
+        return y
 
     def backward(self, grad: Array) -> Array:
-        """The slope that was drawn."""
-        return grad * self.saved.factor
+        """The same slopes."""
+        return kernels.get("rrelu", grad).backward(grad, self.saved.y, self.saved.seed, self.lower, self.upper)
 
 
 def rrelu(x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> Tensor:

@@ -77,6 +77,12 @@ def dropout() -> None:
     _agree(lambda x: F.dropout(x, 0.4), _normal((7, 333)), 1e-2, lambda x: module_for("gpu").asarray(x, bfloat16))
 
 
+def rrelu() -> None:
+    """The same slopes as on the CPU, also of images that lie channels last; the last ones are no whole vector."""
+    _agree(lambda x: F.rrelu(x, training=True), _normal((7, 333)), 1e-6)
+    _agree(lambda x: F.rrelu(x.transpose(0, 3, 1, 2), training=True), _normal((2, 5, 3, 3)), 1e-6)
+
+
 def reduce() -> None:
     """A last vector that is cut."""
     _agree(lambda x: x.sum(), _normal((3, 2222)), 1e-5)
@@ -117,7 +123,7 @@ def augment() -> None:
 CHECKS = {
     check.__name__: check
     for check in (
-        conv2d, conv_block, batch_norm, max_pool2d, cross_entropy, dropout, reduce, sgd, adam, augment,
+        conv2d, conv_block, batch_norm, max_pool2d, cross_entropy, dropout, rrelu, reduce, sgd, adam, augment,
     )
 }  # fmt: skip
 """By operation."""

@@ -142,6 +142,14 @@ PASSES = [
         ("what is kept is not scaled", "value[k] * scale", "value[k]"),
     ),
     *_in(
+        "rrelu", "cuda.cu",
+        ("reads past the last", "first + k < size ? grad[first + k] : 0.f", "grad[first + k]"),
+        ("writes past the last", "if (first + k < size) grad_x", "grad_x"),
+        ("the number is that of the memory", "number_of(first + k, pixels, channels)", "first + k"),
+        ("an image's channels count once", "pixel / pixels * channels +", "pixel / pixels +"),
+        ("positive ones have slopes too", "sign[k] > 0.f ? 1.f :", "sign[k] > 1e9f ? 1.f :"),
+    ),
+    *_in(
         "reduce", "cuda.cu",
         ("reads past the last", "at + k < size ? x[at + k] : 0.f", "x[at + k]"),
         ("the first block alone", "block < blocks; block += blockDim.y", "block < 1; block += blockDim.y"),

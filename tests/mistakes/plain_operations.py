@@ -96,7 +96,12 @@ def multiplies_the_slope_twice(right, self, grad):
 
 @mistake("rrelu: training", rrelu.RReLU)
 def uses_the_mean_slope(right, self, grad):
-    return grad * np.where(self.saved.factor == 1, 1, (self.lower + self.upper) / 2)
+    return grad * np.where(self.saved.y > 0, 1, (self.lower + self.upper) / 2)
+
+
+@mistake("rrelu: training", rrelu.RReLU)
+def uses_slopes_of_other_elements(right, self, grad):
+    return right(self, grad[::-1])[::-1]
 
 
 @mistake("dropout: training", dropout.Dropout)
