@@ -31,6 +31,12 @@ _LARGEST = 1 << 28
 _LARGEST_FILE = 1 << 30
 """Bytes."""
 
+_BAND = 1 << 20
+"""Pixels that are mixed with white at a time."""
+
+_RADIANCE = (b"#?RADIANCE", b"#?RGBE")
+"""How HDR files begin. OpenCV would write them to a temporary file, and leave it there where they are damaged."""
+
 # OpenCV looks here when it is first imported, and refuses larger pictures before it unpacks them.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_LARGEST))
 
@@ -65,6 +71,8 @@ def decode(data: bytes, name: str) -> NDArray[np.uint8]:
     """
     opencv = cv2()
     silence()
+    if data.startswith(_RADIANCE):
+        raise DataError(f"{name}: expected 8 or 16 bits a channel, got float32 (Radiance HDR): convert it first")
     hopeless = not data or (data.startswith(b"\xff\xd8") and claimed_size(data) is None)
     try:
         codes = np.frombuffer(data, np.uint8)
@@ -157,9 +165,12 @@ def _read(source: str) -> bytes:
 
 
 def _on_white(image: NDArray[Any]) -> NDArray[Any]:
-    most = np.iinfo(image.dtype).max
-    alpha = image[:, :, 3:].astype(np.float32) / most
-    mixed: NDArray[Any] = (image[:, :, :3] * alpha + most * (1 - alpha)).round().astype(image.dtype)
+    most, mixed = np.iinfo(image.dtype).max, np.empty((*image.shape[:2], 3), image.dtype)
+    band = max(1, _BAND // image.shape[1])
+    for top in range(0, len(image), band):  # in float32 a whole picture may be gigabytes
+        part = image[top : top + band]
+        alpha = part[:, :, 3:].astype(np.float32) / most
+        mixed[top : top + band] = (part[:, :, :3] * alpha + most * (1 - alpha)).round()
     return mixed
 
 

@@ -1,6 +1,7 @@
 """Every reader of bytes from outside reads thousands of damaged and hostile inputs: tests/fuzz says by what rule.
 
-`make fuzz` reads a hundred thousand by each reader. What was found is in tests/test_hostile_files.py, by name.
+`make fuzz` reads a hundred thousand by each reader. What was found is in tests/test_hostile_files.py, by name, and of
+cascades in tests/test_cascades.py.
 """
 
 import json

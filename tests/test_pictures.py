@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from minicnn.apps import pictures
 from minicnn.apps.pictures import decode, expand, is_video, pictures_in
 from minicnn.errors import DataError, UserError
 from tests.portraits import Pixels, astronaut
@@ -69,6 +71,17 @@ def test_what_is_transparent_becomes_white(colors: Pixels, kind: type) -> None:
     np.testing.assert_array_equal(decode(encoded(whole), "a.png"), expected)
 
 
+def test_a_large_picture_is_laid_on_white_band_by_band() -> None:
+    whole = np.random.default_rng(0).integers(0, 256, (3000, 2000, 4), dtype=np.uint8)
+    tracemalloc.start()
+    mixed = pictures._on_white(whole)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * mixed.nbytes
+    rows = slice(1040, 1060)  # across the end of a band
+    np.testing.assert_array_equal(mixed[rows], pictures._on_white(whole[rows]))
+
+
 def test_a_palette_is_looked_up(colors: Pixels) -> None:
     file = io.BytesIO()
     Image.fromarray(colors[:, :, ::-1]).convert("P", palette=Image.Palette.ADAPTIVE).save(file, "PNG")
@@ -90,8 +103,12 @@ def test_a_palette_is_looked_up(colors: Pixels) -> None:
             encoded(np.ones((4, 4, 3), np.float32), ".tiff"),
             "a.png: expected 8 or 16 bits a channel, got float32: convert it first",
         ),
+        (
+            encoded(np.ones((4, 4, 3), np.float32), ".hdr"),
+            "a.png: expected 8 or 16 bits a channel, got float32 (Radiance HDR): convert it first",
+        ),
     ],
-    ids=["empty", "text", "pdf", "jpeg", "png", "float"],
+    ids=["empty", "text", "pdf", "jpeg", "png", "float", "hdr"],
 )
 def test_what_is_no_whole_picture_is_one_clear_line(data: bytes, message: str) -> None:
     with pytest.raises(DataError) as raised:

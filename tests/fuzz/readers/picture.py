@@ -11,7 +11,8 @@ from tests.fuzz.harness import Reader
 from tests.fuzz.readers import face_image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 9, 4), dtype=np.uint8)
-DEEP = PICTURE.astype(np.uint16) * 257
+LARGER = np.tile(PICTURE, (6, 4, 1))
+"""For JPEG 2000, which halves a picture five times."""
 KINDS = (".bmp", ".webp", ".tiff", ".ppm", ".jp2", ".gif", ".avif", ".sr", ".hdr", ".pfm")
 
 
@@ -19,12 +20,14 @@ def encoded() -> list[bytes]:
     """The picture in every format that this OpenCV writes, in color, with transparency and in 16 bits."""
     found = []
     for kind in KINDS:
-        for picture in (PICTURE[:, :, :3], PICTURE, DEEP[:, :, :3], PICTURE[:, :, :3].astype(np.float32)):
+        whole = LARGER if kind == ".jp2" else PICTURE
+        color = whole[:, :, :3]
+        for picture in (color, whole, color.astype(np.uint16) * 257, color.astype(np.float32)):
             try:
-                whole, data = cv2.imencode(kind, picture)
+                done, data = cv2.imencode(kind, picture)
             except cv2.error:
                 continue  # not every format knows every kind
-            found += [data.tobytes()] if whole else []
+            found += [data.tobytes()] if done else []
     return found
 
 
