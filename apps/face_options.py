@@ -27,6 +27,13 @@ def reader_options(command: Command) -> Command:
     for decorate in (
         click.option("--threads", type=click.IntRange(min=1), help="Threads; all cores unless given."),
         click.option(
+            "--device",
+            type=click.Choice(["cpu", "gpu"]),
+            default="cpu",
+            show_default=True,
+            help="Where the network computes; faces are found on the CPU.",
+        ),
+        click.option(
             "--smallest",
             type=click.IntRange(min=1),
             help="Side of the smallest face, in pixels; 1/20 of the picture's, at least 30, unless given.",
@@ -69,4 +76,4 @@ def make_reader(given: dict[str, Any]) -> "Reader":
         given.pop("neighbors"),
         given.pop("smallest"),
     )
-    return Reader(given.pop("weights"), detector)
+    return Reader(given.pop("weights"), detector, given.pop("device"))

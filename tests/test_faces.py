@@ -1,6 +1,8 @@
 """From a picture to faces: the one way to cut a face out, and the reader that files and camera share."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +18,7 @@ from minicnn.data.loader import Loader
 from minicnn.data.synthetic import draw_faces
 from minicnn.errors import CheckpointError
 from tests.portraits import FACE, Pixels, astronaut, near, write_network
+from tests.programs import minicnn
 
 PLACE = Box(21, 31, 46, 46)
 """A detector's box whose window, with the margin, is 48 pixels wide: one that is cut out as it is."""
@@ -227,3 +230,23 @@ def test_a_reader_takes_any_detector(weights: Path) -> None:
     everywhere = Reader(weights, detector=lambda grey: [Box(0, 0, grey.shape[1], grey.shape[0])])
     (face,) = everywhere.read(astronaut())
     assert face.box == Box(0, 0, 512, 512)
+
+
+def test_a_gpu_reads_and_explains_as_the_cpu_does(gpu: Any, weights: Path, reader: Reader) -> None:
+    crops = crops_of(draw_faces(1, 0)[0][0], [Box(4, 4, 40, 40), Box(0, 0, 48, 48)])
+    on_gpu = Reader(weights, device="gpu")
+    assert next(on_gpu._model.parameters()).device == "gpu"
+    np.testing.assert_allclose(on_gpu.read_crops(crops), reader.read_crops(crops), rtol=1e-4)
+    shown, emotions = crops[:, 0], ["happy", "sad"]
+    np.testing.assert_allclose(on_gpu.heat(shown, emotions), reader.heat(shown, emotions), atol=1e-3)
+
+
+@pytest.mark.parametrize("command", ["predict", "camera"])
+def test_a_missing_gpu_is_one_line(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    cv2.imwrite(str(tmp_path / "face.png"), astronaut())
+    source = [tmp_path / "face.png"] if command == "predict" else ["--no-window", "--source", tmp_path / "face.png"]
+    result = minicnn(command, *source, "--device", "gpu")
+    assert result.code == 1
+    assert result.err.startswith("minicnn: device gpu: CuPy is not installed: pip install")
+    assert result.err.count("\n") == 1
