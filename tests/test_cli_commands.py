@@ -48,6 +48,15 @@ def test_import_prints_counts_classes_duplicates_and_hash_and_info_the_same_agai
     assert minicnn("data", "info", "--json") == imported
 
 
+def test_near_copies_are_counted_where_asked_for(faces: Path) -> None:
+    minicnn("data", "import", faces)
+    near = json.loads(minicnn("data", "info", "--near", "--json").out)["near_copies"]
+    assert set(near) == {"train", "public"}
+    found = near["train"]
+    line = f"{found['pairs']} pairs of near copies within train, {found['conflicting']} with different labels"
+    assert line in minicnn("data", "info", "--near").out.splitlines()
+
+
 def test_text_shows_the_same_as_a_table(faces: Path) -> None:
     minicnn("data", "import", faces)
     lines = minicnn("data", "info").out.splitlines()

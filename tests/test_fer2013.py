@@ -16,6 +16,7 @@ import pytest
 from minicnn import files
 from minicnn.data import fer2013, store
 from minicnn.data.dataset import CLASSES, Dataset, Split
+from minicnn.data.synthetic import draw_faces
 from minicnn.errors import DataError
 
 Face = tuple[str, int, np.ndarray]
@@ -106,6 +107,25 @@ def test_copies_are_counted_within_and_across_splits(tmp_path: Path) -> None:
         },
         "shared": {"train+public": 1, "train+private": 0, "public+private": 1},
     }
+
+
+def test_near_copies_are_one_photo_in_other_bytes(tmp_path: Path) -> None:
+    photos, _ = draw_faces(4, 3)
+    again = [cv2.imdecode(cv2.imencode(".jpg", photo)[1], cv2.IMREAD_GRAYSCALE) for photo in photos[:3]]
+    flat = [np.full((48, 48), level, np.uint8) for level in (10, 20)]
+    rows = [("Training", label, photo.ravel()) for label, photo in enumerate(photos)]
+    rows += [("Training", label, photo.ravel()) for label, photo in zip([0, 1, 6], again, strict=True)]
+    rows += [
+        ("Training", 5, photos[3].ravel()),
+        *(("Training", label, tone.ravel()) for label, tone in enumerate(flat)),
+    ]
+    rows += [("PublicTest", 0, photos[0].ravel())]
+    import_faces(tmp_path, rows)
+    assert fer2013.info(near=True)["near_copies"] == {
+        "train": {"pairs": 3, "conflicting": 1},
+        "public": {"pairs": 0, "conflicting": 0},
+    }
+    assert "near_copies" not in fer2013.info()
 
 
 def test_the_hash_follows_its_documented_recipe(tmp_path: Path) -> None:

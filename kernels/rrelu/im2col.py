@@ -15,13 +15,13 @@ def backward(grad: Array, y: Array, seed: int | Array, lower: float, upper: floa
     xp = array_module(grad)
     grad_x = xp.array(grad, order="C")  # a copy
     number = grad_x.dtype.type
-    elements, kept = grad_x.reshape(-1), y.reshape(-1) > 0
+    elements, places = grad_x.reshape(-1), y.reshape(-1)
 
     def multiply(piece: slice) -> None:
         slopes = bits_of(xp, seed, piece).astype(number)
         slopes *= number((upper - lower) / 2**24)
         slopes += number(lower)
-        elements[piece] *= xp.where(kept[piece], number(1), slopes)
+        elements[piece] *= xp.where(places[piece] > 0, number(1), slopes)
 
     run_pieces(multiply, elements, 3 * grad_x.itemsize + 8)
     return grad_x

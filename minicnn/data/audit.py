@@ -10,6 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicnn.data.dataset import CLASSES, Split
+from minicnn.opencv import cv2
+
+_ALIKE = 0.995
+"""Correlation from which two images are one photo, stored twice."""
+_SMALL = 16
+"""Pixels a side by which images are compared: what compression and a second resizing change is gone."""
+_PLAIN = 3.0
+"""Grey levels of deviation below which an image shows nothing: all of those are alike."""
+_ROWS = 1024
+"""Images that are compared with all others at a time."""
 
 
 def sha256(splits: Mapping[str, Split]) -> str:
@@ -59,6 +69,31 @@ def duplicates(splits: Mapping[str, Split]) -> dict[str, Any]:
         "within": {name: _within(prints[name], split.labels) for name, split in splits.items()},
         "shared": {f"{a}+{b}": len({*prints[a]} & {*prints[b]}) for a, b in combinations(splits, 2)},
     }
+
+
+def near_copies(split: Split) -> dict[str, int]:
+    """Count the pairs of images that are one photo but not the same bytes, as two uploads of it are.
+
+    They were labelled apart from each other, so how often they differ says how much of a label is chance; exact copies
+    may have one label because they were copied with it. Takes memory for 4 bytes times 1024 times the images.
+
+    Returns:
+        `pairs`, and `conflicting`, those with different labels.
+    """
+    size = (_SMALL, _SMALL)
+    small = [cv2().resize(image, size, interpolation=cv2().INTER_AREA).ravel() for image in split.images]
+    shown = np.array([i for i, image in enumerate(small) if image.std() > _PLAIN], np.int64)
+    x = np.array([small[i] for i in shown], np.float32).reshape(len(shown), _SMALL**2)
+    x -= x.mean(axis=1, keepdims=True)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    pairs = conflicting = 0
+    for start in range(0, len(x), _ROWS):
+        one, other = np.nonzero(np.triu(x[start : start + _ROWS] @ x[start:].T > _ALIKE, k=1))
+        one, other = shown[one + start], shown[other + start]
+        differ = (split.images[one] != split.images[other]).any(axis=(1, 2))
+        pairs += int(differ.sum())
+        conflicting += int((split.labels[one] != split.labels[other])[differ].sum())
+    return {"pairs": pairs, "conflicting": conflicting}
 
 
 def _within(prints: Sequence[bytes], labels: NDArray[np.int64]) -> dict[str, int]:

@@ -58,19 +58,25 @@ def imported() -> bool:
     return (store.folder() / "info.json").is_file()
 
 
-def info() -> dict[str, Any]:
+def info(near: bool = False) -> dict[str, Any]:
     """What has been imported.
+
+    With `near`, near copies are counted too, which takes a few seconds.
 
     Returns:
         `counts` {split: {class: n}}, copies included, for the splits train, public, private, or `test` where the last
         two are merged; `classes`; `sha256` of all splits (audit.sha256 tells the recipe); `duplicates` (see
         audit.duplicates); `blur` {split: pixels}, 0 where images are sharp, see minicnn.data.restoration; `source` and
-        `form`, where it came from; `notes`.
+        `form`, where it came from; `notes`; `near_copies` {split: see audit.near_copies} where asked for.
 
     Raises:
         DataError: nothing has been imported.
     """
-    return store.info()
+    if not near:
+        return store.info()
+    records, description = store.load()
+    found = {name: audit.near_copies(split) for name, split in records.splits().items()}
+    return {**description, "near_copies": found}
 
 
 def load(protocol: str = "official", *, path: str | Path | None = None, drop_duplicates: bool = True) -> Dataset:
