@@ -28,8 +28,9 @@ OPSET = 17
 _IR_VERSION = 8  # the file format of opset 17: the newest one, which onnx writes by itself, older runtimes refuse
 _INPUT, _OUTPUT = "images", "logits"
 _IMAGE = (1, 48, 48)
-_ABOUT = """images: gray faces, (x / 255 - mean) / std of levels 0 to 255, after histogram equalization if so
-preprocessed; logits: a score for each label. The metadata has mean, std, equalize and the labels, as JSON."""
+_ABOUT = """images: gray faces, (x / 255 - mean) / std of levels 0 to 255, restored from blur and of the contrast that
+the preprocessing says; logits: a score for each label. The metadata has mean, std, contrast, blur and the labels, as
+JSON."""
 
 
 def export_onnx(source: str | Path, path: str | Path) -> dict[str, Any]:
@@ -40,8 +41,12 @@ def export_onnx(source: str | Path, path: str | Path) -> dict[str, Any]:
     """
     weights, target = weights_of(source), Path(path)
     _check_target(target, weights)
-    network, _, header = checkpoint.load_model(weights)
-    metadata = {"labels": header.labels, "preprocessing": header.preprocessing, "architecture": header.architecture}
+    network, preprocessing, header = checkpoint.load_model(weights)
+    metadata = {
+        "labels": header.labels,
+        "preprocessing": preprocessing.to_dict(),
+        "architecture": header.architecture,
+    }
     content = to_onnx(network, metadata)
     try:
         with atomic_write(target) as temporary:

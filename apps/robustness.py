@@ -79,7 +79,7 @@ def jpeg(images: Images, quality: float) -> Images:
 CHANGES: dict[Callable[[Images, float], Images], tuple[float, ...]] = {
     brightness: (0.25, 0.5, 1.5, 2.0),
     contrast: (0.25, 0.5, 1.5),
-    blur: (0.5, 1.0, 2.0),
+    blur: (0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
     noise: (5, 10, 20),
     shift: (1, 2, 4, 6),
     rotate: (-20, -10, 10, 20),

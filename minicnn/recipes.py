@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from minicnn import models, optim, schedule
 from minicnn.data.augment import Augmentation
 from minicnn.data.dataset import IMAGE_SIZE
+from minicnn.data.preprocessing import CONTRASTS, renamed
 from minicnn.kernels import precision
 from minicnn.nn.module import Module
 
@@ -35,7 +36,7 @@ class Recipe:
         ema: the decay of the averaged weights that are evaluated and kept; 0 for none.
         patience: epochs without a better validation accuracy after which training ends; 0 for never.
         precision: how exactly a GPU multiplies, one of minicnn.kernels.precision.CHOICES; the CPU knows float32 alone.
-        equalize: whether histograms are equalized first.
+        contrast: what is done to each image's first, one of minicnn.data.preprocessing.CONTRASTS.
         restore: whether blurred training images, if they are, are restored before that.
         crop, flip, degrees, shift, zoom, erase, mixup: see minicnn.data.augment.Augmentation.
     """
@@ -58,7 +59,7 @@ class Recipe:
     ema: float = 0.0
     patience: int = 0
     precision: str = "float32"
-    equalize: bool = True
+    contrast: str = "equalize"
     restore: bool = True
     crop: int = 0
     flip: bool = True
@@ -76,6 +77,7 @@ class Recipe:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("preset", self.preset, models.PRESETS)
+        _one_of("contrast", self.contrast, CONTRASTS)
         _one_of("precision", self.precision, precision.CHOICES)
         if self.layers not in models.DEPTHS:
             raise ValueError(f"layers: expected {models.DEPTHS[0]} to {models.DEPTHS[-1]}, got {self.layers}")
@@ -107,6 +109,7 @@ class Recipe:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The recipe that `to_dict` gave; raises ValueError for an unknown name."""
+        values = renamed(values)
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"recipe: unknown {', '.join(sorted(unknown))}")
@@ -123,10 +126,11 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.05,
         "ema": 0.999,
         "label_smoothing": 0.05,
+        "contrast": "standardize",
         "crop": 3,
         "degrees": 10.0,
-        "shift": 0.08,
-        "zoom": 0.15,
+        "shift": 0.1,
+        "zoom": 0.2,
         "mixup": 0.2,
     },
     # The lineage of the paper: plain SGD at a constant rate, the same order in every epoch, nothing augmented.
@@ -142,7 +146,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "flip": False,
         "epochs": 20,
     },
-    "bench": {"optimizer": "sgd", "lr": 0.02, "weight_decay": 5e-4, "batch_size": 128, "equalize": False},
+    "bench": {"optimizer": "sgd", "lr": 0.02, "weight_decay": 5e-4, "batch_size": 128, "contrast": "keep"},
 }
 """What each preset changes of Recipe's defaults, which are those of the default preset."""
 

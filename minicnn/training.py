@@ -71,7 +71,7 @@ class Trainer:
         rng.manual_seed(recipe.seed)
         self.recipe, self.dataset, self.device = recipe, dataset, device
         train = dataset.splits["train"]
-        self.preprocessing = Preprocessing.fit(train.images, equalize=recipe.equalize, restored=recipe.restore)
+        self.preprocessing = Preprocessing.fit(train.images, contrast=recipe.contrast, restored=recipe.restore)
         self.loader = Loader(
             train,
             self.preprocessing,

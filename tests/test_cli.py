@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import minicnn as package
-from minicnn import kernels
+from minicnn import kernels, recipes
 from minicnn.apps import cli, train
 from minicnn.apps.run_folder import RunConfig
 from minicnn.kernels import parallel
@@ -131,17 +131,30 @@ def test_wrong_usage_says_what_is_wrong(arguments: list[object], what: str) -> N
 # Where options come from
 
 
-def test_the_defaults_are_those_of_the_default_preset(trained: list[RunConfig]) -> None:
+def test_a_depth_is_trained_by_the_default_preset(trained: list[RunConfig]) -> None:
+    minicnn("train", "--data", "synthetic", "--layers", 5)
+    assert trained[0].recipe == recipes.preset("default", layers=5)
+
+
+def test_a_study_is_of_the_default_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[RunConfig] = []
+    monkeypatch.setattr("minicnn.apps.study.study", lambda config, *_, **__: asked.append(config) or [])
+    monkeypatch.setattr("minicnn.apps.paper_tables.format_tables", lambda rows: "")
+    minicnn("study", "--data", "synthetic")
+    assert asked[0].recipe == recipes.preset("default", layers=3)
+
+
+def test_without_depth_and_preset_it_is_the_best_one(trained: list[RunConfig]) -> None:
     minicnn("train", "--data", "synthetic")
     (config,) = trained
-    assert (config.recipe.layers, config.recipe.preset, config.recipe.epochs) == (4, "default", 14)
+    assert config.recipe == recipes.preset("best")
     assert (config.data, config.protocol, config.limit) == ("synthetic", "official", 0)
 
 
 def test_a_preset_sets_what_is_not_given(trained: list[RunConfig]) -> None:
     minicnn("train", "--data", "synthetic", "--preset", "paper", "--epochs", 3)
     recipe = trained[0].recipe
-    assert (recipe.preset, recipe.lr, recipe.equalize, recipe.epochs) == ("paper", 0.01, True, 3)
+    assert (recipe.preset, recipe.lr, recipe.contrast, recipe.epochs) == ("paper", 0.01, "equalize", 3)
 
 
 def test_the_line_beats_the_variable_beats_the_file_beats_the_preset(
@@ -240,8 +253,8 @@ def test_a_file_of_options_that_is_no_text_is_named(here: Path) -> None:
         ("--seed", "-1", "seed: expected at least 0, got -1"),
         ("--lr", "nan", "lr: expected at least 0, got nan"),
         ("--lr", "inf", "lr: expected a finite number, got inf"),
-        ("--warmup", "15", "warmup: expected at most all 14 epochs, got 15.0"),
-        ("--warmup", "1e308", "warmup: expected at most all 14 epochs, got 1e+308"),
+        ("--warmup", "41", "warmup: expected at most all 40 epochs, got 41.0"),
+        ("--warmup", "1e308", "warmup: expected at most all 40 epochs, got 1e+308"),
         ("--ema", "1", "ema: expected from 0 to below 1, got 1.0"),
         ("--crop", "48", "crop: expected from 0 to below 48, got 48"),
         ("--degrees", "181", "Augmentation: expected degrees in 0..180, got 181.0"),
@@ -308,7 +321,7 @@ def test_trouble_from_outside_is_one_line(monkeypatch: pytest.MonkeyPatch, error
     monkeypatch.setattr(train, "start", start)
     result = minicnn("train", "--data", "synthetic")
     assert (result.code, result.out) == (1, "")
-    assert result.err.removeprefix("training 4 layers on synthetic: runs/train-1\n").startswith(line)
+    assert result.err.removeprefix("training 6 layers on synthetic: runs/train-1\n").startswith(line)
     assert "Traceback" not in result.err
 
 

@@ -29,7 +29,7 @@ def faces(n: int, seed: int) -> Split:
 
 SMALL = Dataset("faces", CLASSES, {"train": faces(20, 1), "val": faces(8, 2)}, "faces")  # batches of 8, 8 and 4
 RECIPES = {
-    "sgd": Recipe(layers=2, epochs=4, batch_size=8, optimizer="sgd", lr=0.01, equalize=False),
+    "sgd": Recipe(layers=2, epochs=4, batch_size=8, optimizer="sgd", lr=0.01, contrast="keep"),
     "adamw": Recipe(layers=2, epochs=2, batch_size=8, lr=0.003, ema=0.9, clip=1.0, class_weights=True, crop=1),
     "mixup": Recipe(layers=2, epochs=2, batch_size=8, mixup=0.2, label_smoothing=0.1, erase=0.5),
 }

@@ -331,7 +331,7 @@ def test_both_devices_make_the_same_batches_bit_for_bit(name: str, split: Split)
 
 @pytest.mark.usefixtures("gpu")
 def test_both_devices_equalize(split: Split) -> None:
-    equalizing = Preprocessing(0.5, 0.25, equalize=True)
+    equalizing = Preprocessing(0.5, 0.25, contrast="equalize")
     on_cpu, on_gpu = (fetched(Loader(split, equalizing, 21, device=device)) for device in ("cpu", "gpu"))
     assert batches_equal(on_gpu, on_cpu)
 

@@ -31,7 +31,7 @@ def test_best_is_half_an_hour_of_faces_that_move() -> None:
 def test_paper_is_plain_gradient_descent_on_equalized_images() -> None:
     assert recipes.preset("paper") == Recipe(
         preset="paper",
-        equalize=True,
+        contrast="equalize",
         optimizer="sgd",
         lr=0.01,
         batch_size=128,
@@ -43,6 +43,12 @@ def test_paper_is_plain_gradient_descent_on_equalized_images() -> None:
         flip=False,
         epochs=20,
     )
+
+
+def test_a_recipe_of_before_says_equalize() -> None:
+    for equalize, contrast in ((True, "equalize"), (False, "keep")):
+        older = {name: value for name, value in Recipe().to_dict().items() if name != "contrast"}
+        assert Recipe.from_dict({**older, "equalize": equalize}) == Recipe(contrast=contrast)
 
 
 def test_a_preset_can_be_changed() -> None:

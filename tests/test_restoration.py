@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from minicnn.data import fer2013
+from minicnn.data import fer2013, restoration
 from minicnn.data.preprocessing import Preprocessing
 from minicnn.data.restoration import find_blur, restore
 from minicnn.data.synthetic import draw_faces
@@ -65,6 +65,35 @@ def test_a_blurred_image_comes_out_nearly_as_the_sharp_one_does(faces: Images) -
     assert distance(restore(soft, 3), restore(faces, 3)) < 0.4 * distance(soft, faces)
 
 
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0, 2.5])
+def test_an_image_that_is_blurred_less_comes_out_nearly_as_the_sharp_one_does(sigma: float) -> None:
+    images = natural()
+    soft = blurred(images, sigma)
+    apart = [
+        distance(restore(one[None], 3.4), restore(other[None], 3.4)) for one, other in zip(soft, images, strict=True)
+    ]
+    assert np.median(apart) < 0.35 * distance(restore(images, 3.4), images)
+
+
+def test_an_image_that_is_blurred_more_is_taken_for_a_training_image() -> None:
+    soft = blurred(natural(), 4.0)
+    np.testing.assert_array_equal(own_blur(soft, 3.4), np.full(len(soft), 3.4))
+
+
+def own_blur(images: Images, blur: float) -> NDArray[np.float64]:
+    return restoration._own_blur(np.square(restoration._frequencies(images)), blur)
+
+
+def test_the_blur_that_an_image_has_already_is_estimated() -> None:
+    images = natural()
+    assert not own_blur(images, 3.4).any()
+    for sigma in (1.8, 2.2):
+        estimated = own_blur(blurred(images, sigma), 3.4)
+        assert np.median(estimated) == pytest.approx(sigma, rel=0.08)
+        assert np.abs(estimated - sigma).max() < 0.7
+    assert (own_blur(blurred(images, 3.4), 3.4) == 3.4).all()
+
+
 def test_detail_that_is_larger_than_the_blur_comes_back(faces: Images) -> None:
     waves = np.rint(128 + 50 * np.cos(np.pi * 8 * (np.arange(48) + 0.5) / 48)).astype(np.uint8)  # 4 in all
     images = np.broadcast_to(waves, (1, 48, 48)).copy()
@@ -79,7 +108,23 @@ def test_noise_is_not_brought_back(faces: Images) -> None:
 
 
 def test_an_image_gives_the_same_alone_and_among_others(faces: Images) -> None:
-    np.testing.assert_array_equal(restore(faces, 3)[5:6], restore(faces[5:6], 3))
+    for images in (faces, blurred(natural(), 1.8), blurred(natural(), 3)):
+        alone = np.concatenate([restore(one[None], 3.4) for one in images])
+        np.testing.assert_array_equal(restore(images, 3.4), alone)
+
+
+@pytest.mark.parametrize("noise", [1.0, 2.0])
+@pytest.mark.parametrize("contrast", [1.0, 0.5, 0.25, 0.1])
+def test_noise_is_not_taken_for_detail(noise: float, contrast: float) -> None:
+    dim = contrast * (blurred(natural(), 3.4) - 128.0) + 128 + np.random.default_rng(0).normal(0, noise, (64, 48, 48))
+    assert (own_blur(np.clip(np.rint(dim), 0, 255).astype(np.uint8), 3.4) == 3.4).mean() > 0.95
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 8])
+def test_tiny_images_go_through(size: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, size, size), dtype=np.uint8)
+    assert restore(images, 3.4).shape == images.shape
 
 
 def test_any_size_and_no_images() -> None:
@@ -100,7 +145,7 @@ def test_images_are_left_as_they_are(faces: Images) -> None:
 def test_preprocessing_fits_the_blur_where_it_is_asked_to() -> None:
     images = blurred(natural(), 3)
     assert Preprocessing.fit(images).blur == 0
-    fitted = Preprocessing.fit(images, equalize=True, restored=True)
+    fitted = Preprocessing.fit(images, contrast="equalize", restored=True)
     assert fitted.blur == find_blur(images) > 0
     x = fitted(images)
     assert x.mean() == pytest.approx(0, abs=1e-4)
@@ -114,7 +159,9 @@ def test_without_a_blur_nothing_is_restored(faces: Images) -> None:
 
 
 def test_settings_of_older_files_have_no_blur() -> None:
-    assert Preprocessing.from_dict({"mean": 0.5, "std": 0.25, "equalize": True}) == Preprocessing(0.5, 0.25, True, 0.0)
+    assert Preprocessing.from_dict({"mean": 0.5, "std": 0.25, "equalize": True}) == Preprocessing(
+        0.5, 0.25, "equalize", 0.0
+    )
 
 
 @pytest.mark.parametrize("blur", [-1.0, 8.0, float("nan")])

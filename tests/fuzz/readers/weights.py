@@ -16,7 +16,7 @@ from tests.fuzz.harness import Reader
 HEADER = Header(
     architecture={"layers": 2, "preset": "default", "classes": 7},
     labels=list(CLASSES),
-    preprocessing={"mean": 0.5, "std": 0.25, "equalize": False, "blur": 0.0},
+    preprocessing={"mean": 0.5, "std": 0.25, "contrast": "keep", "blur": 0.0},
     metrics={"epoch": 3, "val_accuracy": 0.5},
     data={"name": "synthetic", "protocol": "official", "sha256": "0" * 64},
 )
