@@ -16,12 +16,13 @@ from minicnn.tensor import Tensor
 
 TOLERANCE = {
     "product": {"float32": 1e-5, "tf32": 5e-3, "bfloat16": 2e-2},
-    "block": {"float32": 1e-2, "tf32": 5e-2, "bfloat16": 1e-1},
+    "block": {"float32": 1e-2, "tf32": 0.15, "bfloat16": 0.4},
 }
 """How far the GPU may be from float64, as a share of the norm of the right answer, by kind and precision.
 
-Where rounding moves a pixel of a block over the zero of its ReLU, a gradient comes or goes: one in 300 in bfloat16,
-which is 6 % of the norm.
+Where rounding moves a pixel of a block over the zero of its ReLU, or past another in its window, a gradient comes or
+goes: 5 % of the norm in bfloat16, and up to 20 % in 40 drawings of these small arrays; in TF32 up to 6 % in 16. A kernel
+that is wrong is off by about the whole norm.
 """
 
 _RUNS = 3
