@@ -21,8 +21,8 @@ TOLERANCE = {
 """How far the GPU may be from float64, as a share of the norm of the right answer, by kind and precision.
 
 Where rounding moves a pixel of a block over the zero of its ReLU, or past another in its window, a gradient comes or
-goes: 5 % of the norm in bfloat16, and up to 20 % in 40 drawings of these small arrays; in TF32 up to 6 % in 16. A kernel
-that is wrong is off by about the whole norm.
+goes: 5 % of the norm in bfloat16, and up to 20 % in 40 drawings of these small arrays; in TF32 up to 6 % in 16. A
+kernel that is wrong is off by about the whole norm.
 """
 
 _RUNS = 3
