@@ -57,7 +57,7 @@ def train(
 ) -> None:
     """Train a network; the run folder keeps its weights, curves and report.
 
-    With neither --layers nor --preset it is the preset that makes the most of half an hour on two cores. Defaults in
+    With neither --layers nor --preset it is --preset best, which makes the most of some forty minutes. Defaults in
     parentheses are those of --preset default.
     """
     from minicnn.apps import train as training
@@ -234,7 +234,7 @@ def data_import(path: Path, as_json: bool) -> None:
 
 
 @data_commands.command("info")
-@click.option("--near", is_flag=True, help="Count photos that are there twice in other bytes, too.")
+@click.option("--near", is_flag=True, help="Count photos that are there in two forms, too.")
 @json_option
 def data_info(near: bool, as_json: bool) -> None:
     """What was imported: counts, classes, duplicates, hash."""
@@ -437,7 +437,7 @@ def _describe_data(info: dict[str, Any]) -> str:
     notes = [*fer2013.notes_on_blur(info.get("blur", {})), *info["notes"]]
     lines.append("all".ljust(width) + "".join(f"{sum(info['counts'][split].values()):>10,}" for split in splits))
     near = [
-        f"{found['pairs']:,} pairs of near copies within {split}, {found['conflicting']:,} with different labels"
+        f"{found['photos']:,} photos are within {split} in two forms, {found['conflicting']:,} with different labels"
         for split, found in info.get("near_copies", {}).items()
     ]
     return "\n".join([*lines, *_describe_copies(info["duplicates"]), *near, f"sha256 {info['sha256']}", *notes])

@@ -12,7 +12,7 @@ from minicnn import models, recipes
 from minicnn.apps.bench.network import PRESETS as BENCH_PRESETS
 from minicnn.apps.run_folder import RunConfig, RunFolder, read_toml
 from minicnn.data import PROTOCOLS
-from minicnn.data.preprocessing import CONTRASTS
+from minicnn.data.preprocessing import CONTRASTS, renamed
 from minicnn.device import Device, resolve
 from minicnn.kernels import CHOICES, choose, precision
 
@@ -61,7 +61,7 @@ def run_options(command: Command) -> Command:
     """Options that say what to train on what: a Recipe, data, protocol, limit, and --config for all of them."""
     for name, kind, text in reversed(_RECIPE):
         usual = (
-            "train: best, with --layers default; study: default"
+            "train: best; default where --layers is given; study: default"
             if name == "preset"
             else str(getattr(recipes.Recipe(), name)).lower()
         )
@@ -271,7 +271,7 @@ def _read_config(context: click.Context, _option: click.Parameter, path: Path | 
     if path is None:
         return
     try:
-        values = {key.replace("-", "_"): value for key, value in read_toml(path).items()}
+        values = renamed({key.replace("-", "_"): value for key, value in read_toml(path).items()})
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise click.UsageError(f"--config {path}: {reason}") from error

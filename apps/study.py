@@ -10,6 +10,7 @@ from minicnn import checkpoint
 from minicnn.apps import paper_tables, plots, train
 from minicnn.apps.evaluate import load_subject
 from minicnn.apps.run_folder import RunConfig, RunFolder
+from minicnn.data.preprocessing import renamed
 from minicnn.device import Device
 from minicnn.errors import UserError
 from minicnn.files import atomic_write
@@ -58,7 +59,8 @@ def _known(file: Path, settings: dict[str, Any]) -> dict[tuple[int, int], dict[s
     try:
         earlier = json.loads(file.read_text())
         rows = {(row["layers"], row["seed"]): row for row in earlier["rows"]}
-        others = {name for name, value in settings.items() if earlier["settings"].get(name) != value}
+        before = renamed(earlier["settings"])
+        others = {name for name, value in settings.items() if before.get(name) != value}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: expected a study's results, it is damaged: give another --out") from error
     if others:

@@ -16,7 +16,7 @@ from minicnn.apps.profile import Profile, format_profile
 from minicnn.apps.progress import TrainingBar
 from minicnn.apps.run_folder import RunConfig, RunFolder
 from minicnn.data.dataset import Dataset
-from minicnn.data.preprocessing import Preprocessing
+from minicnn.data.preprocessing import Preprocessing, renamed
 from minicnn.device import Array, Device, check_precision
 from minicnn.errors import CheckpointError, DataError, UserError
 from minicnn.files import remove_leftovers
@@ -78,7 +78,7 @@ def _state(folder: RunFolder, config: RunConfig) -> tuple[dict[str, Array], dict
     arrays, values = checkpoint.load_state(file)
     now = config.to_dict()
     # data may have been moved: its hash is compared later. Checkpoints of format 1 do not know the configuration
-    for name, value in values.get("config", {}).items():
+    for name, value in renamed(values.get("config", {})).items():
         if name != "data" and now.get(name) != value:
             raise CheckpointError(
                 f"{file}: does not fit the run's configuration: config.toml says {name} = {now.get(name)}, "

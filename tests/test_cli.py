@@ -193,6 +193,14 @@ def test_a_run_folders_configuration_makes_the_same_run_again(
     assert trained[1] == trained[0]
 
 
+def test_a_configuration_of_before_there_were_three_contrasts_is_understood(
+    trained: list[RunConfig], here: Path
+) -> None:
+    (here / "run.toml").write_text("equalize = false\n")
+    minicnn("train", "--data", "synthetic", "--config", "run.toml")
+    assert trained[0].recipe.contrast == "keep"
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [

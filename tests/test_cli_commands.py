@@ -53,7 +53,7 @@ def test_near_copies_are_counted_where_asked_for(faces: Path) -> None:
     near = json.loads(minicnn("data", "info", "--near", "--json").out)["near_copies"]
     assert set(near) == {"train", "public"}
     found = near["train"]
-    line = f"{found['pairs']} pairs of near copies within train, {found['conflicting']} with different labels"
+    line = f"{found['photos']} photos are within train in two forms, {found['conflicting']} with different labels"
     assert line in minicnn("data", "info", "--near").out.splitlines()
 
 

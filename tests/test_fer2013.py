@@ -109,21 +109,21 @@ def test_copies_are_counted_within_and_across_splits(tmp_path: Path) -> None:
     }
 
 
-def test_near_copies_are_one_photo_in_other_bytes(tmp_path: Path) -> None:
-    photos, _ = draw_faces(4, 3)
-    again = [cv2.imdecode(cv2.imencode(".jpg", photo)[1], cv2.IMREAD_GRAYSCALE) for photo in photos[:3]]
+def test_near_copies_are_photos_in_two_forms(tmp_path: Path) -> None:
+    def other_form(photo: np.ndarray, quality: int) -> np.ndarray:
+        return cv2.imdecode(cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+
+    photos, _ = draw_faces(5, 3)
     flat = [np.full((48, 48), level, np.uint8) for level in (10, 20)]
-    rows = [("Training", label, photo.ravel()) for label, photo in enumerate(photos)]
-    rows += [("Training", label, photo.ravel()) for label, photo in zip([0, 1, 6], again, strict=True)]
-    rows += [
-        ("Training", 5, photos[3].ravel()),
-        *(("Training", label, tone.ravel()) for label, tone in enumerate(flat)),
-    ]
-    rows += [("PublicTest", 0, photos[0].ravel())]
-    import_faces(tmp_path, rows)
+    shown = [*enumerate(photos), (0, other_form(photos[0], 95)), (6, other_form(photos[1], 95))]
+    shown += [(5, photos[0]), (5, photos[0])]  # exact copies count once, with the first's label
+    shown += [(5, photos[3]), *enumerate(flat)]  # in one form alone; and what shows nothing
+    shown += [(5, other_form(photos[4], 95)), (6, other_form(photos[4], 80))]  # in three forms
+    rows = [("Training", label, photo.ravel()) for label, photo in shown]
+    import_faces(tmp_path, [*rows, ("PublicTest", 0, photos[0].ravel())])
     assert fer2013.info(near=True)["near_copies"] == {
-        "train": {"pairs": 3, "conflicting": 1},
-        "public": {"pairs": 0, "conflicting": 0},
+        "train": {"photos": 2, "conflicting": 1},
+        "public": {"photos": 0, "conflicting": 0},
     }
     assert "near_copies" not in fer2013.info()
 

@@ -316,6 +316,18 @@ def test_a_folder_that_was_moved_goes_on_where_it_is(
     assert_same_bits(moved, never_stopped(PLAIN))
 
 
+def test_a_run_of_before_there_were_three_contrasts_goes_on(
+    interrupted: Path, never_stopped: Callable[..., Path]
+) -> None:
+    file = interrupted / "config.toml"
+    file.write_text(file.read_text().replace('contrast = "equalize"', "equalize = true"))
+    arrays, values = checkpoint.load_state(interrupted / "state.safetensors")
+    older = {name: value for name, value in values["config"].items() if name != "contrast"}
+    checkpoint.save_state(interrupted / "state.safetensors", arrays, {**values, "config": {**older, "equalize": True}})
+    assert minicnn("train", "--resume", interrupted).code == 0
+    assert_same_bits(interrupted, never_stopped(PLAIN))
+
+
 def test_options_given_again_that_agree_are_welcome(
     interrupted: Path, faces: Path, never_stopped: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,28 +72,32 @@ def duplicates(splits: Mapping[str, Split]) -> dict[str, Any]:
 
 
 def near_copies(split: Split) -> dict[str, int]:
-    """Count the pairs of images that are one photo but not the same bytes, as two uploads of it are.
+    """Count the photos that are there in exactly two forms, alike but not the same bytes, as two uploads of one are.
 
-    They were labelled apart from each other, so how often they differ says how much of a label is chance; exact copies
-    may have one label because they were copied with it. Takes memory for 4 bytes times 1024 times the images.
+    The two were labelled apart, so how often they differ says how much of a label is chance. Exact copies count once:
+    they may have one label because they were copied with it. Photos in more than two forms are left out, since a single
+    one would count as many pairs. Takes memory for 4 bytes times 1024 times the images.
 
     Returns:
-        `pairs`, and `conflicting`, those with different labels.
+        `photos`, and `conflicting`, those with two labels.
     """
+    different = np.unique(first_copies(fingerprints(split.images)))
     size = (_SMALL, _SMALL)
-    small = [cv2().resize(image, size, interpolation=cv2().INTER_AREA).ravel() for image in split.images]
+    small = [cv2().resize(image, size, interpolation=cv2().INTER_AREA).ravel() for image in split.images[different]]
     shown = np.array([i for i, image in enumerate(small) if image.std() > _PLAIN], np.int64)
     x = np.array([small[i] for i in shown], np.float32).reshape(len(shown), _SMALL**2)
     x -= x.mean(axis=1, keepdims=True)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
-    pairs = conflicting = 0
+    others, partner = np.zeros(len(x), np.int64), np.zeros(len(x), np.int64)
     for start in range(0, len(x), _ROWS):
-        one, other = np.nonzero(np.triu(x[start : start + _ROWS] @ x[start:].T > _ALIKE, k=1))
-        one, other = shown[one + start], shown[other + start]
-        differ = (split.images[one] != split.images[other]).any(axis=(1, 2))
-        pairs += int(differ.sum())
-        conflicting += int((split.labels[one] != split.labels[other])[differ].sum())
-    return {"pairs": pairs, "conflicting": conflicting}
+        rows = np.arange(start, min(start + _ROWS, len(x)))
+        alike = x[rows] @ x.T > _ALIKE
+        alike[rows - start, rows] = False
+        others[rows], partner[rows] = alike.sum(axis=1), alike.argmax(axis=1)
+    one = np.flatnonzero(others == 1)
+    one = one[(others[partner[one]] == 1) & (one < partner[one])]
+    labels = split.labels[different[shown]]
+    return {"photos": len(one), "conflicting": int((labels[one] != labels[partner[one]]).sum())}
 
 
 def _within(prints: Sequence[bytes], labels: NDArray[np.int64]) -> dict[str, int]:
