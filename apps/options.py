@@ -200,7 +200,7 @@ def use_machine(given: dict[str, Any]) -> Device:
 def run_config(given: dict[str, Any]) -> RunConfig:
     """The configuration of a new run; a value out of range is wrong usage.
 
-    Where neither preset nor depth is asked for, the preset is the one that makes the most of half an hour.
+    Where neither preset nor depth is asked for, the preset is the one that makes the most of some forty minutes.
     """
     from minicnn.data import fer2013
 

@@ -118,7 +118,7 @@ class Recipe:
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    # Half an hour on two cores. The faces move as much as a detector's crops do, so that those are read as well.
+    # Forty minutes on one core. The faces move as much as a detector's crops do, so that those are read as well.
     "best": {
         "layers": 6,
         "epochs": 40,

@@ -21,7 +21,7 @@ def test_default_is_the_recipe_without_changes() -> None:
     assert recipes.preset("default") == Recipe()
 
 
-def test_best_is_half_an_hour_of_faces_that_move() -> None:
+def test_best_is_forty_epochs_of_faces_that_move() -> None:
     best = recipes.preset("best")
     assert (best.layers, best.epochs, best.optimizer) == (6, 40, "adamw")
     moved = best.augmentation
