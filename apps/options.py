@@ -53,12 +53,13 @@ _RECIPE: tuple[tuple[str, Any, str], ...] = (
     ("zoom", float, "Zoom by up to this factor."),
     ("erase", float, "Probability to erase a rectangle."),
     ("mixup", float, "Strength of mixing images; 0 for none."),
+    ("distill", float, "Share of each label that --teachers give."),
 )
 """Recipe values by option: None, the default of each, means what the preset says."""
 
 
 def run_options(command: Command) -> Command:
-    """Options that say what to train on what: a Recipe, data, protocol, limit, and --config for all of them."""
+    """Options that say what to train on what: a RunConfig, and --config for all of it."""
     for name, kind, text in reversed(_RECIPE):
         usual = (
             "train: best; default where --layers is given; study: default"
@@ -70,6 +71,12 @@ def run_options(command: Command) -> Command:
         )
         command = option(command)
     for decorate in (
+        click.option(
+            "--teachers",
+            metavar="RUN[,RUN...]",
+            default="",
+            help="Trained networks, whose answers to the training images are learned too.",
+        ),
         click.option(
             "--limit", type=click.IntRange(min=0), default=0, help="At most so many images of train and val; 0 for all."
         ),
@@ -215,7 +222,7 @@ def run_config(given: dict[str, Any]) -> RunConfig:
         recipe = recipes.preset(changes.pop("preset", usual), **changes)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    return RunConfig(recipe, data, given["protocol"], given["limit"])
+    return RunConfig(recipe, data, given["protocol"], given["limit"], _absolute(given["teachers"]))
 
 
 def check_agreement(context: click.Context, folder: Path, given: dict[str, Any]) -> None:
@@ -227,6 +234,8 @@ def check_agreement(context: click.Context, folder: Path, given: dict[str, Any])
         wanted = _depth(value) if name == "layers" else value
         if name == "data" and value not in ("fer2013", "synthetic"):
             wanted = str(Path(value).absolute())
+        if name == "teachers":
+            wanted = _absolute(value)
         if wanted != own[name]:
             option = name.replace("_", "-")
             raise click.UsageError(
@@ -252,6 +261,11 @@ def next_run_folder() -> Path:
     while (path := Path("runs") / f"train-{number}").exists():
         number += 1
     return path
+
+
+def _absolute(paths: str) -> str:
+    """The same list, separated by commas, of paths that hold from any folder."""
+    return ",".join(str(Path(path.strip()).absolute()) for path in paths.split(",") if path.strip())
 
 
 def _depth(text: str) -> int:

@@ -50,12 +50,14 @@ class RunConfig:
         data: "fer2013", "synthetic" or a path.
         protocol: how FER2013 is split.
         limit: at most so many images of train and of val; 0 for all.
+        teachers: weights files or run folders, separated by commas, whose answers are learned too; none in "".
     """
 
     recipe: Recipe
     data: str
     protocol: str = "official"
     limit: int = 0
+    teachers: str = ""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -66,12 +68,14 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """All values, flat."""
-        return {"data": self.data, "protocol": self.protocol, "limit": self.limit, **self.recipe.to_dict()}
+        own = {name: getattr(self, name) for name in ("data", "protocol", "limit", "teachers")}
+        return {**own, **self.recipe.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunConfig":
         """What `to_dict` gave; raises ValueError or TypeError for other keys."""
         own = {name: values[name] for name in ("data", "protocol", "limit")}
+        own["teachers"] = values.get("teachers", "")  # younger than the first runs
         return cls(Recipe.from_dict({name: value for name, value in values.items() if name not in own}), **own)
 
 

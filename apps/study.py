@@ -14,6 +14,7 @@ from minicnn.data.preprocessing import renamed
 from minicnn.device import Device
 from minicnn.errors import UserError
 from minicnn.files import atomic_write
+from minicnn.recipes import Recipe
 
 
 def study(
@@ -59,7 +60,7 @@ def _known(file: Path, settings: dict[str, Any]) -> dict[tuple[int, int], dict[s
     try:
         earlier = json.loads(file.read_text())
         rows = {(row["layers"], row["seed"]): row for row in earlier["rows"]}
-        before = renamed(earlier["settings"])
+        before = {**RunConfig(Recipe(), "").to_dict(), **renamed(earlier["settings"])}  # what is younger was not used
         others = {name for name, value in settings.items() if before.get(name) != value}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: expected a study's results, it is damaged: give another --out") from error

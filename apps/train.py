@@ -1,5 +1,6 @@
 """Training as a program: a run folder, checkpoints, a progress bar, a clean end, a report."""
 
+import hashlib
 import signal
 import sys
 import time
@@ -10,8 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from minicnn import calibration, checkpoint, data, inference, training
-from minicnn.apps import metrics, plots, report
+from minicnn.apps import metrics, plots, report, teachers
 from minicnn.apps.profile import Profile, format_profile
 from minicnn.apps.progress import TrainingBar
 from minicnn.apps.run_folder import RunConfig, RunFolder
@@ -38,14 +42,15 @@ def start(
     """Train a new run in the folder `out`; returns its summary (see `_summary`).
 
     `time_limit` is in minutes, 0 for none; `profile` prints on stderr where the time of a step went. Raises UserError
-    where the data, the device or the folder does not do.
+    where the data, the device, the folder or a teacher does not do.
     """
     check_precision(config.recipe.precision, device)
     dataset = load_data(config)
+    teachers.load(config.teachers, dataset)  # hear of a bad one before the folder is made
     folder = RunFolder(out)
     with folder.locked(), _told_how_to_go_on(folder):
         folder.create(config)
-        run = _Run(folder, config, dataset, device, command)
+        run = _Run(folder, config, dataset, device, command, _answers(config, dataset, device))
         run.checkpoint()
         return run.train(time_limit, profile)
 
@@ -61,7 +66,12 @@ def resume(
         return result
     with folder.locked(), _told_how_to_go_on(folder):
         state = _state(folder, config)
-        run = _Run(folder, config, load_data(config), device, command)
+        dataset = load_data(config)
+        said = _answers(config, dataset, device) if state is None else state[0].get(training.ANSWERS)
+        try:
+            run = _Run(folder, config, dataset, device, command, said)
+        except ValueError as error:
+            raise _unfit(folder, error) from error
         remove_leftovers(folder.path)
         if state is None:
             run.checkpoint()
@@ -85,6 +95,15 @@ def _state(folder: RunFolder, config: RunConfig) -> tuple[dict[str, Array], dict
                 f"the run was begun with {value}: put that back"
             )
     return arrays, values
+
+
+def _unfit(folder: RunFolder, error: Exception) -> CheckpointError:
+    return CheckpointError(f"{folder['state.safetensors']}: does not fit the run's configuration: {error}")
+
+
+def _answers(config: RunConfig, dataset: Dataset, device: Device) -> NDArray[np.float32] | None:
+    """What the run's teachers say of its training images; None where it has none."""
+    return teachers.answers(teachers.load(config.teachers, dataset), dataset, device)
 
 
 @contextmanager
@@ -116,9 +135,17 @@ def load_data(config: RunConfig) -> Dataset:
 class _Run:
     """A Trainer and the folder that it leaves its work in."""
 
-    def __init__(self, folder: RunFolder, config: RunConfig, dataset: Dataset, device: Device, command: str) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        config: RunConfig,
+        dataset: Dataset,
+        device: Device,
+        command: str,
+        answers: NDArray[np.float32] | None,
+    ) -> None:
         self.folder, self.config, self.dataset, self.command = folder, config, dataset, command
-        self.trainer = training.Trainer(config.recipe, dataset, device)
+        self.trainer = training.Trainer(config.recipe, dataset, device, answers)
         self.saved_at = time.monotonic()
         self.ended = "finished"
 
@@ -170,8 +197,7 @@ class _Run:
         try:
             self.trainer.restore(arrays, values)
         except (ValueError, KeyError, TypeError) as error:
-            file = self.folder["state.safetensors"]
-            raise CheckpointError(f"{file}: does not fit the run's configuration: {error}") from error
+            raise _unfit(self.folder, error) from error
         if self.trainer.best_epoch:
             checkpoint.load_weights(self.folder["best.safetensors"])  # the report needs them: hear now if they are bad
         self.folder.write_metrics(self.trainer.history)  # a killed run may have written a line more
@@ -183,10 +209,16 @@ class _Run:
             labels=list(self.dataset.classes),
             preprocessing=trainer.preprocessing.to_dict(),
             metrics=dict(trainer.history[-1]) if trainer.history else {},
-            data={"name": self.config.data, "protocol": self.config.protocol, "sha256": self.dataset.sha256},
+            data=self._data_described(),
             recipe=recipe.to_dict(),
         )
         checkpoint.save_weights(self.folder[name], trainer.weights(), header)
+
+    def _data_described(self) -> dict[str, str]:
+        described = {"name": self.config.data, "protocol": self.config.protocol, "sha256": self.dataset.sha256}
+        if self.trainer.answers is not None:
+            described["answers"] = hashlib.sha256(self.trainer.answers.tobytes()).hexdigest()
+        return described
 
     def _calibrate(self) -> None:
         """Divide the best weights' logits by the temperature that fits val best; once, should this be interrupted."""

@@ -44,7 +44,8 @@ class Header:
         labels: the name of each output.
         preprocessing: see minicnn.data.preprocessing.Preprocessing.
         metrics: figures of these weights, by name.
-        data: what they were trained on: name (as minicnn.data.load takes it), protocol, sha256.
+        data: what they were trained on: name (as minicnn.data.load takes it), protocol, sha256; and answers, the
+            SHA-256 of what teachers said of it, where there were some.
         recipe: how, see minicnn.recipes.Recipe.
     """
 

@@ -39,6 +39,7 @@ class Recipe:
         contrast: what is done to each image's first, one of minicnn.data.preprocessing.CONTRASTS.
         restore: whether blurred training images, if they are, are restored before that.
         crop, flip, degrees, shift, zoom, erase, mixup: see minicnn.data.augment.Augmentation.
+        distill: how much of each target is the teachers' answer, see minicnn.distillation; nothing without teachers.
     """
 
     layers: int = 4
@@ -68,6 +69,7 @@ class Recipe:
     zoom: float = 0.0
     erase: float = 0.0
     mixup: float = 0.0
+    distill: float = 0.5
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -90,6 +92,8 @@ class Recipe:
         for name, end in (("ema", 1), ("label_smoothing", 1), ("crop", IMAGE_SIZE)):
             if not 0 <= getattr(self, name) < end:
                 raise ValueError(f"{name}: expected from 0 to below {end}, got {getattr(self, name)}")
+        if not 0 <= self.distill <= 1:
+            raise ValueError(f"distill: expected from 0 to 1, got {self.distill}")
         if self.warmup > self.epochs:
             raise ValueError(f"warmup: expected at most all {self.epochs} epochs, got {self.warmup}")
         _ = self.augmentation  # which checks its own values

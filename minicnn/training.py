@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minicnn import distillation, inference, models, rng
 from minicnn import functional as F
-from minicnn import inference, models, rng
 from minicnn.data.dataset import Dataset
 from minicnn.data.loader import Batch, Loader
 from minicnn.data.preprocessing import Preprocessing
@@ -24,6 +24,9 @@ from minicnn.tensor import Tensor
 
 READ_EVERY = 50
 """Steps on a GPU between two looks at the sums; each look waits for the GPU."""
+
+ANSWERS = "answers"
+"""The name in a state of what the teachers said."""
 
 Row = dict[str, float]
 """One epoch's figures: a line of metrics.csv."""
@@ -55,6 +58,7 @@ class Trainer:
         recipe: how to train.
         dataset: needs the splits train and val.
         device: where the network lives.
+        answers: float32 (N, classes), what teachers say of the training images; without them labels alone are learned.
 
     Attributes:
         history: one Row an epoch.
@@ -66,10 +70,16 @@ class Trainer:
         stopping: set it to end training after the present step.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, device: Device = "cpu") -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: Dataset,
+        device: Device = "cpu",
+        answers: NDArray[np.float32] | None = None,
+    ) -> None:
         check_precision(recipe.precision, device)
         rng.manual_seed(recipe.seed)
-        self.recipe, self.dataset, self.device = recipe, dataset, device
+        self.recipe, self.dataset, self.device, self.answers = recipe, dataset, device, answers
         train = dataset.splits["train"]
         self.preprocessing = Preprocessing.fit(train.images, contrast=recipe.contrast, restored=recipe.restore)
         self.loader = Loader(
@@ -80,6 +90,7 @@ class Trainer:
             shuffle=recipe.shuffle,
             augmentation=recipe.augmentation,
             classes=len(dataset.classes),
+            targets=None if answers is None else distillation.targets(train.labels, answers, recipe.distill),
             device=device,
         )
         self.model = models.build(recipe.layers, recipe.preset, len(dataset.classes)).to(device)
@@ -156,6 +167,8 @@ class Trainer:
         arrays |= {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
         if self.ema is not None:
             arrays |= {f"ema.{name}": array for name, array in self.ema.average.items()}
+        if self.answers is not None:  # so that a run goes on where its teachers are gone, or others by now
+            arrays[ANSWERS] = self.answers
         values = {
             "epoch": self.epoch,
             "step": self.step,
@@ -179,8 +192,14 @@ class Trainer:
         if values["step"] > len(self.loader):
             raise ValueError(f"it is at step {values['step']} of an epoch of {len(self.loader)}")
         xp = module_for(self.device)
+        if (ANSWERS in arrays) != (self.answers is not None):
+            raise ValueError("one of the two has teachers, and the other has none")
+        if self.answers is not None and not np.array_equal(arrays[ANSWERS], self.answers):
+            raise ValueError("its teachers gave other answers")
         parts: dict[str, dict[str, Array]] = {"model": {}, "optimizer": {}, "ema": {}}
         for name, array in arrays.items():
+            if name == ANSWERS:
+                continue
             part, _, rest = name.partition(".")
             parts[part][rest] = xp.asarray(array)
         self.model.load_state_dict(parts["model"])

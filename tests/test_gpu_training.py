@@ -91,6 +91,12 @@ def test_losses_are_those_of_the_cpu(name: str, gpu: Any) -> None:
     assert trainer.gpu_steps.refused is None
 
 
+def test_what_teachers_say_is_learned_as_on_the_cpu(gpu: Any) -> None:
+    answers = np.random.default_rng(0).dirichlet(np.ones(7), 20).astype(np.float32)
+    on_gpu = losses(Trainer(RECIPES["sgd"], SMALL, "gpu", answers))
+    np.testing.assert_allclose(on_gpu, losses(Trainer(RECIPES["sgd"], SMALL, "cpu", answers)), rtol=CLOSE["float32"])
+
+
 def test_the_rows_of_an_epoch_are_those_of_the_cpu(gpu: Any) -> None:
     rows: dict[str, list[dict[str, float]]] = {"cpu": [], "gpu": []}
     for device, into in rows.items():

@@ -158,11 +158,11 @@ class Augmentation:
             _draw_mixup(amounts, rng, self.mixup)
         return amounts
 
-    def targets(self, labels: NDArray[np.int64], amounts: Amounts, classes: int) -> NDArray[Any]:
-        """`labels` (B,) themselves, or, with mixup, float32 (B, classes): probabilities, mixed as the images are."""
+    def targets(self, labels: NDArray[Any], amounts: Amounts, classes: int) -> NDArray[Any]:
+        """Labels (B,) or probabilities (B, classes) as they are, or, with mixup, probabilities mixed as the images."""
         if not self.mixup:
             return labels
-        return _mixed(np.eye(classes, dtype=np.float32)[labels], amounts)
+        return _mixed(np.eye(classes, dtype=np.float32)[labels] if labels.ndim == 1 else labels, amounts)
 
     def apply(
         self, images: Images, labels: NDArray[np.int64], rng: np.random.Generator, classes: int

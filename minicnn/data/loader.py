@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: float32 (B, 1, H, W), normalized.
-        targets: int64 (B,) labels, or float32 (B, classes) probabilities with mixup.
+        targets: int64 (B,) labels, or float32 (B, classes) probabilities: with mixup, or where the loader has them.
     """
 
     images: Array
@@ -57,6 +57,7 @@ class Loader:
         augmentation: applied after preprocessing; by default nothing.
         classes: the width of soft targets.
         drop_last: leave out a last batch that is not full.
+        targets: what is to be learned of each image: its label, or float32 (N, classes), probabilities.
 
     Args:
         device: where the batches are; on "gpu" the whole split is kept there, as uint8.
@@ -77,6 +78,7 @@ class Loader:
         augmentation: Augmentation | None = None,
         classes: int = 7,
         drop_last: bool = False,
+        targets: NDArray[np.float32] | None = None,
         device: Device = "cpu",
     ) -> None:
         if batch_size < 1:
@@ -98,6 +100,7 @@ class Loader:
         self.augmentation = augmentation or Augmentation()
         self.classes = classes
         self.drop_last = drop_last
+        self.targets: NDArray[Any] = split.labels if targets is None else targets
         self._levels = preprocessing.levels(split.images)  # once for all epochs
         self._resident = Resident(self._levels, preprocessing) if device == "gpu" else None
 
@@ -144,7 +147,7 @@ class Loader:
         rng = np.random.default_rng([self.seed, number, index + 1])
         amounts = self.augmentation.draw(rng, len(chosen), *self._levels.shape[1:])
         amounts["image"] = chosen
-        return amounts, self.augmentation.targets(self.split.labels[chosen], amounts, self.classes)
+        return amounts, self.augmentation.targets(self.targets[chosen], amounts, self.classes)
 
     def _made(self, amounts: Amounts, targets: Array) -> Batch:
         images = np.empty((len(amounts), 1, *self._levels.shape[1:]), np.float32)
