@@ -26,6 +26,8 @@ SPLITS = ("train", "val", "public", "private")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
 _RECIPE: tuple[tuple[str, Any, str], ...] = (
     ("preset", click.Choice(models.PRESETS), "Network and recipe."),
     ("epochs", int, "How often to see all images."),

@@ -124,4 +124,5 @@ def _each(images: Images, change: Callable[[Images], Any]) -> Images:
 
 
 def _levels(values: NDArray[np.floating[Any]]) -> Images:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    levels: Images = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return levels

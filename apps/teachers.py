@@ -1,6 +1,5 @@
 """Teachers: trained networks, asked about the images that another one is to learn from."""
 
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from minicnn import checkpoint, inference
 from minicnn.apps.evaluate import checked, weights_of
+from minicnn.apps.output import say
 from minicnn.data.dataset import Dataset
 from minicnn.data.preprocessing import Preprocessing
 from minicnn.device import Device
@@ -48,11 +48,8 @@ def answers(teachers: Sequence[Teacher], dataset: Dataset, device: Device) -> ND
     """
     images, said = dataset.splits["train"].images, []
     for name, data, model, preprocessing in teachers:
-        print(f"minicnn: asking {name} about {len(images):,} images", file=sys.stderr)
+        say(f"minicnn: asking {name} about {len(images):,} images")
         if data != dataset.sha256:  # then val says too much good of the student
-            print(
-                f"minicnn: {name} was trained on other data or another split: it may know images of val",
-                file=sys.stderr,
-            )
+            say(f"minicnn: {name} was trained on other data or another split: it may know images of val")
         said.append(checked(inference.probabilities(model.to(device), images, preprocessing), name))
     return np.mean(said, axis=0, dtype=np.float32) if said else None

@@ -39,7 +39,8 @@ def seconds(work: Callable[[], object]) -> float:
     Many are asked for before the GPU is waited for, so that the host's time shows only where it is the longer one.
     """
     work()
-    count, times = 1, []
+    count = 1
+    times: list[float] = []
     while len(times) < _TURNS:
         driver().synchronize()
         started = time.perf_counter()

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ def _passes(case: Case, operation: str, rung: str) -> dict[str, Any]:
     """Both directions; only the rung `cuda` is replayed as a recorded step would be, the others run as Python."""
     module = import_module(f"minicnn.kernels.{operation}.{rung}")
     saved = case.forward(module)
-    works = {"forward": lambda: case.forward(module)}
+    works: dict[str, Callable[[], object]] = {"forward": lambda: case.forward(module)}
     if case.backward is not None:
         backward = case.backward
         works["backward"] = lambda: backward(module, saved)
