@@ -79,6 +79,10 @@ def load_subject(
     chosen = split or ("public" if "public" in dataset.splits else "val")
     if chosen not in dataset.splits:
         raise DataError(f"{dataset.name}: expected a split {chosen!r}, it has {', '.join(dataset.splits)}")
-    changed = data_name is None and protocol is None and dataset.sha256 != header.data.get("sha256")
-    what = f"{dataset.name}, {chosen}" + (" (the data has changed since the training)" if changed else "")
+    what = f"{dataset.name}, {chosen}"
+    if dataset.sha256 != header.data.get("sha256"):
+        if data_name is None and protocol is None:
+            what += " (the data has changed since the training)"
+        elif chosen in ("train", "val"):  # which another protocol cuts elsewhere
+            what += " (not the training's own: some images may have been learned)"
     return Subject(str(source), what, model.to(device), preprocessing, dataset.splits[chosen], dataset.classes)

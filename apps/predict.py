@@ -68,13 +68,14 @@ def predict(
     for error in missing:
         on_error(error)
     few = len(files) < _MANY and not any(map(is_video, files))
+    originals = {Path(file).resolve() for file in files}
     with ExitStack() as stack:
         stack.enter_context(kernels.using("im2col" if few else "fast"))
         takers: list[sinks.Sink] = [stack.enter_context(sinks.json_list()) if as_json else sinks.Lines()]
         if csv_file is not None:
-            takers.append(stack.enter_context(sinks.table(csv_file, reader.classes)))
+            takers.append(stack.enter_context(sinks.table(csv_file, reader.classes, originals)))
         if out is not None:
-            takers.append(stack.enter_context(sinks.album(out)))
+            takers.append(stack.enter_context(sinks.album(out, originals)))
         count = _read_files(files, reader, takers, on_error, explain)
     return count._replace(failed=count.failed + len(missing))
 

@@ -96,7 +96,7 @@ class Recorder:
 def check_path(path: Path) -> None:
     """Raise UserError, before anything is opened, where no video can be written to `path`."""
     if path.suffix.lower() not in CODECS:
-        raise UserError(f"--record {path}: expected a file that ends in {', '.join(CODECS)}")
+        raise UserError(f"{path}: expected a file that ends in {', '.join(CODECS)}")
     folder = path.absolute().parent
     if not folder.is_dir() or path.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"--record {path}: expected a file in a folder that is there and can be written to")
+        raise UserError(f"{path}: expected a file in a folder that is there and can be written to")

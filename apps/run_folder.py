@@ -13,7 +13,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,7 @@ class RunFolder:
 
         Raises UserError where one does, or where the folder cannot be made.
         """
+        made = not self.path.exists()
         with ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -102,17 +103,30 @@ class RunFolder:
                 raise UserError(f"{self.path} is being trained by another process: wait for it, or stop it") from error
             except OSError as error:
                 raise self._unwritable(error) from error
-            yield
+            try:
+                yield
+            except BaseException:
+                with suppress(OSError):  # it is not empty
+                    if made:
+                        self.path.rmdir()
+                raise
 
-    def create(self, config: RunConfig) -> None:
-        """Write what a new run was asked for; raises UserError where the folder holds a run or cannot be written."""
+    def check_free(self) -> None:
+        """Raise UserError where the folder holds a run."""
         if self["config.toml"].exists():
             raise UserError(f"{self.path}: holds a run already: go on with --resume {self.path}, or give another --out")
+
+    def create(self, config: RunConfig) -> None:
+        """Write what a new run was asked for; raises UserError where that is too long, or cannot be written."""
+        text = "".join(f"{key} = {_toml(value)}\n" for key, value in config.to_dict().items())
+        if len(text) > _LONGEST:
+            raise UserError(
+                f"{self.path}: its configuration takes more than {_LONGEST:,} characters: give shorter paths"
+            )
         try:
             remove_leftovers(self.path)
             with atomic_write(self["config.toml"]) as file:
-                lines = (f"{key} = {_toml(value)}\n" for key, value in config.to_dict().items())
-                file.write_text("".join(lines), **_TEXT)
+                file.write_text(text, **_TEXT)
         except OSError as error:
             raise self._unwritable(error) from error
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -109,15 +109,18 @@ class Table:
 
 
 @contextmanager
-def table(path: Path, classes: Sequence[str]) -> Iterator[Table]:
+def table(path: Path, classes: Sequence[str], originals: Set[Path]) -> Iterator[Table]:
     """The CSV file that is written inside the block; it takes its name at the end.
 
     Raises:
-        UserError: there can be no such file.
+        UserError: there can be no such file, or it is one of the originals.
     """
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    if (path.exists() and not path.is_file()) or not path.absolute().parent.is_dir():
         raise UserError(f"--csv {path}: expected the name of a file in a folder that is there")
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    if path.resolve() in originals:
+        raise UserError(f"--csv {path}: is one of the pictures themselves: name another file")
+    shown = "backslashreplace"  # of what in the names of files is no text
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=shown) as file:
         yield Table(csv.writer(file), classes)
 
 
@@ -127,8 +130,8 @@ class Album:
     No original is overwritten, not even where the folder is theirs. Names that occur twice in a run are numbered.
     """
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder, self._stack = folder, stack
+    def __init__(self, folder: Path, originals: Set[Path], stack: ExitStack) -> None:
+        self._folder, self._originals, self._stack = folder, originals, stack
         self._names: set[str] = set()
         self._video: tuple[str, Recorder] | None = None
 
@@ -157,7 +160,7 @@ class Album:
         path = Path("stdin.png" if source == STDIN else source)
         ending = ending or (path.suffix.lower() if path.suffix.lower() in _WRITTEN else ".png")
         name, number = f"{path.stem}-faces{ending}", 1
-        while name in self._names:
+        while name in self._names or (self._folder / name).resolve() in self._originals:
             number += 1
             name = f"{path.stem}-faces-{number}{ending}"
         self._names.add(name)
@@ -165,7 +168,7 @@ class Album:
 
 
 @contextmanager
-def album(folder: Path) -> Iterator[Album]:
+def album(folder: Path, originals: Set[Path]) -> Iterator[Album]:
     """The folder that is filled inside the block; it is made where there is none.
 
     Raises:
@@ -176,4 +179,4 @@ def album(folder: Path) -> Iterator[Album]:
     except OSError as error:
         raise UserError(f"--out {folder}: expected a folder: {error.strerror}") from error
     with ExitStack() as stack:
-        yield Album(folder, stack)
+        yield Album(folder, originals, stack)

@@ -60,6 +60,8 @@ def _known(file: Path, settings: dict[str, Any]) -> dict[tuple[int, int], dict[s
     try:
         earlier = json.loads(file.read_text())
         rows = {(row["layers"], row["seed"]): row for row in earlier["rows"]}
+        if rows:
+            paper_tables.format_tables(list(rows.values()))  # hear now, and not after hours, if a row cannot be shown
         before = {**RunConfig(Recipe(), "").to_dict(), **renamed(earlier["settings"])}  # what is younger was not used
         others = {name for name, value in settings.items() if before.get(name) != value}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -81,7 +83,10 @@ def _row(config: RunConfig, path: Path, device: Device) -> dict[str, Any]:
         summary = train.start(config, path, device=device)
     if summary["ended"] != "finished":
         raise UserError(f"{path}: interrupted: the same command goes on from here")
-    metrics = load_subject(path, split="val", device=device).metrics()
+    subject = load_subject(path, split="val", device=device)
+    if config.limit:
+        subject = replace(subject, split=subject.split.take(config.limit))
+    metrics = subject.metrics()
     weights, _ = checkpoint.load_weights(folder["best.safetensors"])
     parameters = sum(array.size for name, array in weights.items() if ".running_" not in name)
     return {

@@ -1,6 +1,7 @@
 """Teachers: trained networks, asked about the images that another one is to learn from."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from minicnn.apps.output import say
 from minicnn.data.dataset import Dataset
 from minicnn.data.preprocessing import Preprocessing
 from minicnn.device import Device
-from minicnn.errors import CheckpointError
+from minicnn.errors import CheckpointError, UserError
 from minicnn.nn.module import Module
 
 
@@ -32,7 +33,10 @@ def load(names: str, dataset: Dataset) -> list[Teacher]:
     """
     found = []
     for name in filter(None, names.split(",")):
-        model, preprocessing, header = checkpoint.load_model(weights_of(name))
+        path = weights_of(name)
+        if path != Path(name) and path.name != "best.safetensors":
+            raise UserError(f"{name}: expected a trained network as teacher, this run has not finished an epoch")
+        model, preprocessing, header = checkpoint.load_model(path)
         if header.labels != list(dataset.classes):
             raise CheckpointError(
                 f"{name}: expected a teacher of {', '.join(dataset.classes)}, it knows {', '.join(header.labels)}"

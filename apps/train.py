@@ -46,11 +46,13 @@ def start(
     """
     check_precision(config.recipe.precision, device)
     dataset = load_data(config)
-    teachers.load(config.teachers, dataset)  # hear of a bad one before the folder is made
+    asked = teachers.load(config.teachers, dataset)
     folder = RunFolder(out)
     with folder.locked(), _told_how_to_go_on(folder):
+        folder.check_free()
+        said = teachers.answers(asked, dataset, device)  # before the folder holds a run that a bad teacher would spoil
         folder.create(config)
-        run = _Run(folder, config, dataset, device, command, _answers(config, dataset, device))
+        run = _Run(folder, config, dataset, device, command, said)
         run.checkpoint()
         return run.train(time_limit, profile)
 
@@ -67,16 +69,14 @@ def resume(
     with folder.locked(), _told_how_to_go_on(folder):
         state = _state(folder, config)
         dataset = load_data(config)
-        said = _answers(config, dataset, device) if state is None else state[0].get(training.ANSWERS)
-        try:
+        if state is None:  # killed before its first checkpoint
+            said = teachers.answers(teachers.load(config.teachers, dataset), dataset, device)
             run = _Run(folder, config, dataset, device, command, said)
-        except ValueError as error:
-            raise _unfit(folder, error) from error
+        else:
+            run = _restored(folder, config, dataset, device, command, *state)
         remove_leftovers(folder.path)
         if state is None:
             run.checkpoint()
-        else:
-            run.restore(*state)
         return run.train(time_limit, profile)
 
 
@@ -97,13 +97,32 @@ def _state(folder: RunFolder, config: RunConfig) -> tuple[dict[str, Array], dict
     return arrays, values
 
 
-def _unfit(folder: RunFolder, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{folder['state.safetensors']}: does not fit the run's configuration: {error}")
-
-
-def _answers(config: RunConfig, dataset: Dataset, device: Device) -> NDArray[np.float32] | None:
-    """What the run's teachers say of its training images; None where it has none."""
-    return teachers.answers(teachers.load(config.teachers, dataset), dataset, device)
+def _restored(
+    folder: RunFolder,
+    config: RunConfig,
+    dataset: Dataset,
+    device: Device,
+    command: str,
+    arrays: dict[str, Array],
+    values: dict[str, Any],
+) -> "_Run":
+    """The run as its last checkpoint left it; raises CheckpointError where that does not fit."""
+    said = arrays.get(training.ANSWERS)
+    try:
+        if values["data"] != dataset.sha256:  # said first: answers to other images fit nothing
+            raise ValueError("the data has changed since")
+        if (said is not None) != bool(config.teachers):
+            raise ValueError("what the teachers said is missing, or there were none")
+        run = _Run(folder, config, dataset, device, command, said)
+        run.trainer.restore(arrays, values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder['state.safetensors']}: does not fit the run's configuration: {error}"
+        ) from error
+    if run.trainer.best_epoch:
+        checkpoint.load_weights(folder["best.safetensors"])  # the report needs them: hear now if they are bad
+    folder.write_metrics(run.trainer.history)  # a killed run may have written a line more
+    return run
 
 
 @contextmanager
@@ -191,16 +210,6 @@ class _Run:
         self._save_weights("last.safetensors")
         checkpoint.save_state(self.folder["state.safetensors"], arrays, {**values, "config": self.config.to_dict()})
         self.saved_at = time.monotonic()
-
-    def restore(self, arrays: dict[str, Array], values: dict[str, Any]) -> None:
-        """Go back to a checkpoint."""
-        try:
-            self.trainer.restore(arrays, values)
-        except (ValueError, KeyError, TypeError) as error:
-            raise _unfit(self.folder, error) from error
-        if self.trainer.best_epoch:
-            checkpoint.load_weights(self.folder["best.safetensors"])  # the report needs them: hear now if they are bad
-        self.folder.write_metrics(self.trainer.history)  # a killed run may have written a line more
 
     def _save_weights(self, name: str) -> None:
         trainer, recipe = self.trainer, self.config.recipe

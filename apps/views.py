@@ -62,11 +62,7 @@ def check(view: str, settings: Settings) -> None:
                 raise ValueError(f"--{option} is not for --web: the page shows the browser's camera, and keeps nothing")
     elif view == "no-window" and settings.explain and settings.record is None:
         raise ValueError("--explain shows heat maps, and --no-window shows nothing: add --record FILE")
-    if (
-        settings.record is not None
-        and settings.source
-        and settings.record.absolute() == Path(settings.source).absolute()
-    ):
+    if settings.record is not None and settings.source and settings.record.resolve() == Path(settings.source).resolve():
         raise ValueError(f"--record {settings.record} is the source itself: name another file")
 
 
@@ -100,7 +96,10 @@ def _serve(settings: Settings, given: dict[str, Any], say: Callable[[str], None]
 def _watch(view: str, settings: Settings, given: dict[str, Any], say: Callable[[str], None]) -> None:
     name = settings.source or "0"
     if settings.record is not None:
-        check_path(settings.record)
+        try:
+            check_path(settings.record)
+        except UserError as error:
+            raise UserError(f"--record {error}") from error
     with ExitStack() as stack:
         screen = stack.enter_context(window.Window()) if view == "window" else None
         source = open_source(name)
@@ -125,6 +124,7 @@ def _watch(view: str, settings: Settings, given: dict[str, Any], say: Callable[[
 def _ready(given: dict[str, Any]) -> Reader:
     """The reader, with its kernels compiled: that takes seconds, once, and would else stop the picture at a face."""
     reader = make_reader(given)
+    reader.find(np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8))  # a detector's model that is none is told of here
     for faces in (1, 8):  # few faces and many are read by different kernels
         reader.read_crops(np.zeros((faces, len(MARGINS), IMAGE_SIZE, IMAGE_SIZE), np.uint8))
     return reader

@@ -41,7 +41,8 @@ COLUMNS = (
     "seconds",
     "images_per_second",
 )
-"""Their names."""
+"""Their names. An answer counts as right in train_accuracy where it is the target's largest part: the label, or what
+mixup and teachers have given most to. In val_accuracy it is the label always."""
 
 
 class TrainingError(UserError):
@@ -90,7 +91,7 @@ class Trainer:
             shuffle=recipe.shuffle,
             augmentation=recipe.augmentation,
             classes=len(dataset.classes),
-            targets=None if answers is None else distillation.targets(train.labels, answers, recipe.distill),
+            targets=self._soft_targets(),
             device=device,
         )
         self.model = models.build(recipe.layers, recipe.preset, len(dataset.classes)).to(device)
@@ -292,6 +293,12 @@ class Trainer:
             f"epoch {self.epoch + 1}, {what} is {value}. Try a lower --lr (it was {self.optimizer.lr:.3g}), "
             "--clip 1, or a longer --warmup; the last checkpoint is whole"
         )
+
+    def _soft_targets(self) -> NDArray[np.float32] | None:
+        if self.answers is None:
+            return None
+        labels, classes = self.dataset.splits["train"].labels, len(self.dataset.classes)
+        return distillation.targets(labels, self.answers, self.recipe.distill, classes)
 
     def _balanced_weights(self) -> NDArray[np.float32]:
         """N / (classes * count) for each class; a class without images weighs nothing."""

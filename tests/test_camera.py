@@ -259,6 +259,7 @@ def test_a_recording_that_cannot_be_written_is_refused_before_anything_starts(
 ) -> None:
     result = minicnn("camera", "--no-window", "--source", video, "--record", tmp_path / name)
     assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"minicnn: --record {tmp_path / name}: ")
     assert what in result.err
 
 
@@ -271,6 +272,7 @@ def test_a_recording_that_cannot_be_written_is_refused_before_anything_starts(
         (["--web", "--json"], "--json is not for --web"),
         (["--no-window", "--explain"], "--explain shows heat maps, and --no-window shows nothing"),
         (["--source", "a.mp4", "--record", "./a.mp4", "--no-window"], "--record a.mp4 is the source itself"),
+        (["--source", "a.mp4", "--record", "no/../a.mp4", "--no-window"], "--record no/../a.mp4 is the source itself"),
         (["--port", "70000"], "Invalid value for '--port'"),
     ],
 )

@@ -43,7 +43,7 @@ def said(n: int, seed: int = 0) -> np.ndarray:
     ],
 )
 def test_a_target_is_the_label_and_by_a_share_the_answer(share: float, expected: list[list[float]]) -> None:
-    found = distillation.targets(LABELS, ANSWERS, share)
+    found = distillation.targets(LABELS, ANSWERS, share, 3)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -51,8 +51,9 @@ def test_a_target_is_the_label_and_by_a_share_the_answer(share: float, expected:
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        (ANSWERS[:1], r"expected answers to 2 images \(N, classes\), got \(1, 3\)"),
-        (ANSWERS[0], r"expected answers to 2 images \(N, classes\), got \(3,\)"),
+        (ANSWERS[:1], r"expected answers float32 \(2, 3\), got float32 \(1, 3\)"),
+        (ANSWERS[:, :2], r"expected answers float32 \(2, 3\), got float32 \(2, 2\)"),
+        (np.eye(3, dtype=np.int64)[:2], r"expected answers float32 \(2, 3\), got int64 \(2, 3\)"),
         (ANSWERS * 2, "expected answers that are probabilities"),
         (ANSWERS * np.float32("nan"), "expected answers that are probabilities"),
         (np.array([[2, -1, 0], [1, 0, 0]], np.float32), "expected answers that are probabilities"),
@@ -60,7 +61,7 @@ def test_a_target_is_the_label_and_by_a_share_the_answer(share: float, expected:
 )
 def test_answers_that_are_none_are_refused(answers: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        distillation.targets(LABELS, answers, 0.5)
+        distillation.targets(LABELS, answers, 0.5, 3)
 
 
 # Batches
@@ -244,6 +245,31 @@ def test_a_teacher_of_other_classes_is_refused(school: Path, faces: Path, tmp_pa
     assert message.endswith(", contempt")
 
 
+def test_a_run_without_a_finished_epoch_is_no_teacher(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1, lambda: signal.raise_signal(signal.SIGINT))
+        assert minicnn("train", "--data", faces, *PLAIN, "--out", tmp_path / "young").code == 1
+    assert refusal(learn(faces, tmp_path / "run", str(tmp_path / "young"))) == (
+        f"{tmp_path / 'young'}: expected a trained network as teacher, this run has not finished an epoch"
+    )
+
+
+def test_a_teacher_whose_weights_overflow_leaves_nothing(school: Path, faces: Path, tmp_path: Path) -> None:
+    model, _, header = checkpoint.load_model(school / "a" / "best.safetensors")
+    huge = {name: array * np.float32(1e30) for name, array in model.state_dict().items()}
+    checkpoint.save_weights(tmp_path / "huge.safetensors", huge, header)
+    assert "its weights overflow" in refusal(learn(faces, tmp_path / "run", str(tmp_path / "huge.safetensors")))
+    assert not (tmp_path / "run").exists()
+
+
+def test_paths_beyond_what_a_configuration_holds_are_refused(school: Path, faces: Path, tmp_path: Path) -> None:
+    teachers = ",".join([str(school / "a")] * (8192 // len(str(school))))
+    assert "its configuration takes more than 8,192 characters" in refusal(learn(faces, tmp_path / "run", teachers))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_that_holds_a_run_is_refused_before_teachers_are_asked(
     school: Path, faces: Path, tmp_path: Path
 ) -> None:
@@ -258,12 +284,34 @@ def test_other_teachers_beside_resume_are_wrong_usage(school: Path) -> None:
     assert f"--teachers {school / 'a'} does not agree with the run" in result.err
 
 
-def test_damaged_answers_are_refused(school: Path, tmp_path: Path) -> None:
+def changed_state(school: Path, tmp_path: Path, **changes: np.ndarray | None) -> str:
+    """What a resume says once arrays of the state have been changed, or removed."""
     run = Path(shutil.copytree(school / "taught", tmp_path / "run"))
     (run / "result.json").unlink()
     state, values = checkpoint.load_state(run / "state.safetensors")
-    checkpoint.save_state(run / "state.safetensors", {**state, "answers": state["answers"] * 2}, values)
-    assert refusal(minicnn("train", "--resume", run)) == (
-        f"{run / 'state.safetensors'}: does not fit the run's configuration: "
-        "distillation: expected answers that are probabilities, each row's sum 1"
-    )
+    changed = {name: array for name, array in {**state, **changes}.items() if array is not None}
+    checkpoint.save_state(run / "state.safetensors", changed, values)
+    start, _, what = refusal(minicnn("train", "--resume", run)).partition(" configuration: ")
+    assert start == f"{run / 'state.safetensors'}: does not fit the run's"
+    return what
+
+
+@pytest.mark.parametrize(
+    ("answers", "what"),
+    [
+        (None, "what the teachers said is missing, or there were none"),
+        (said(23) * 2, "distillation: expected answers that are probabilities, each row's sum 1"),
+        (said(23)[:, :3], "distillation: expected answers float32 (23, 7), got float32 (23, 3)"),
+    ],
+)
+def test_damaged_answers_are_refused(school: Path, tmp_path: Path, answers: np.ndarray | None, what: str) -> None:
+    assert changed_state(school, tmp_path, answers=answers) == what
+
+
+def test_data_that_has_changed_is_said_first(school: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(school / "taught", tmp_path / "run"))
+    (run / "result.json").unlink()
+    other = write_faces(tmp_path / "faces.csv", training=40)
+    config = (run / "config.toml").read_text().splitlines()
+    (run / "config.toml").write_text("\n".join([f'data = "{other}"', *config[1:]]))
+    assert refusal(minicnn("train", "--resume", run)).endswith("configuration: the data has changed since")

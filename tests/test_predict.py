@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -52,6 +53,12 @@ def write_video(path: Path) -> Path:
         writer.write(picture)
     writer.release()
     return path
+
+
+def test_names_of_files_that_are_no_text_are_shown_in_the_table(predict: Run) -> None:
+    Path("astronaut.png").rename(os.fsdecode(b"f\xff.png"))
+    assert predict(".", "--csv", "faces.csv").code == 0
+    assert Path("faces.csv").read_text(encoding="utf-8").splitlines()[1].startswith("f\\udcff.png,")
 
 
 # What is printed
@@ -152,6 +159,14 @@ def test_out_gets_annotated_copies_and_the_originals_stay(predict: Run) -> None:
     assert (copy != astronaut()).any()
 
 
+def test_a_copy_takes_the_name_of_no_other_original(predict: Run) -> None:
+    own = astronaut()[::-1]
+    cv2.imwrite("astronaut-faces.png", own)
+    predict(".", "--out", ".")
+    np.testing.assert_array_equal(cv2.imread("astronaut-faces.png"), own)
+    assert Path("astronaut-faces-2.png").exists()
+
+
 def test_copies_of_the_same_name_are_numbered(predict: Run, here: Path) -> None:
     (here / "other").mkdir()
     cv2.imwrite("other/astronaut.png", astronaut())
@@ -217,6 +232,8 @@ def test_what_was_read_until_ctrl_c_is_a_whole_document(predict: Run, monkeypatc
     ("arguments", "message"),
     [
         (["--csv", "no/such/folder/t.csv"], "--csv no/such/folder/t.csv: expected the name of a file in a folder"),
+        (["--csv", "/dev/null"], "--csv /dev/null: expected the name of a file in a folder that is there"),
+        (["--csv", "./astronaut.png"], "--csv astronaut.png: is one of the pictures themselves: name another file"),
         (["--out", "astronaut.png"], "--out astronaut.png: expected a folder: "),
         (["--detector", "yunet"], "detector yunet: expected its ONNX file (--detector-model FILE)"),
         (["--weights", "gone.safetensors"], "gone.safetensors: expected a .safetensors file, there is none"),

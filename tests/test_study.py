@@ -165,7 +165,17 @@ def test_other_data_in_the_same_folder_is_refused(done: tuple[Path, Result], tmp
     assert "other options (sha256)" in study(other, done[0], "--layers", "2").err
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"settings": {}, "rows": [{}]}'])
+ROW = '{"layers": 2, "seed": 0, "epochs": 1, "seconds": "x", "parameters": 1, "metrics": {}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{}", "[]", '{"settings": {}, "rows": [{}]}'),
+        '{"settings": {}, "rows": [{"layers": 2, "seed": 0}]}',
+        f'{{"settings": {{}}, "rows": [{ROW}]}}',
+    ],
+)
 def test_damaged_results_are_refused(faces: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "study.json").write_text(text)
     result = study(faces, tmp_path, "--layers", "2")
@@ -225,6 +235,12 @@ def test_layers_that_name_no_depths_are_wrong_usage(faces: Path, tmp_path: Path,
     assert (result.code, result.out) == (2, "")
     assert result.err.splitlines()[-1].startswith("Error: --layers")
     assert not (tmp_path / "study").exists()
+
+
+def test_a_limit_holds_for_what_is_measured_too(faces: Path, tmp_path: Path, no_figure: None) -> None:
+    result = study(faces, tmp_path, "--layers", 2, "--limit", 3, "--json")
+    [row] = json.loads(result.out)["rows"]
+    assert row["metrics"]["n"] == 3
 
 
 def test_seeds_train_each_depth_so_often_from_the_first_seed_on(faces: Path, tmp_path: Path, no_figure: None) -> None:

@@ -117,6 +117,14 @@ def test_a_frame_without_a_face_has_none(service: Service) -> None:
     assert send(service, b"\0" + EMPTY) == [{"faces": []}]
 
 
+def test_what_the_detector_cannot_do_is_told_to_the_page(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> list[Box]:
+        raise UserError("the detector's model is none")
+
+    monkeypatch.setattr(service, "quick", broken)
+    assert send(service, b"\0" + FRAME) == [{"error": "the detector's model is none"}]
+
+
 def test_each_page_has_faces_of_its_own(service: Service) -> None:
     async def talk(port: int) -> list[Any]:
         async with page(port) as one, page(port) as other:

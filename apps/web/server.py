@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -85,17 +86,21 @@ class Service:
             if isinstance(message, str) or not message or message[0] & ~(EXPLAIN | PHOTO):
                 raise UserError("frame: expected a byte of flags and a JPEG file")
             image = jpeg.decode(message[1:], MAX_SIDE)
+            if message[0] & PHOTO:
+                watcher = Watcher(self.reader, self.thorough)
+            return {"faces": _faces(watcher, image, taken, explain=bool(message[0] & EXPLAIN))}
         except UserError as error:
             return {"error": str(error)}
-        if message[0] & PHOTO:
-            watcher = Watcher(self.reader, self.thorough)
-        sightings = watcher.look(image, taken)
-        faces = [describe(sighting) for sighting in sightings]
-        if message[0] & EXPLAIN:
-            for face, sighting, heat in zip(faces, sightings, watcher.heat(sightings), strict=True):
-                face["crop"] = list(window(sighting.face.box))
-                face["heat"] = base64.b64encode((heat * 255).astype(np.uint8).tobytes()).decode()
-        return {"faces": faces}
+
+
+def _faces(watcher: Watcher, image: NDArray[np.uint8], taken: float, explain: bool) -> list[dict[str, Any]]:
+    sightings = watcher.look(image, taken)
+    faces = [describe(sighting) for sighting in sightings]
+    if explain:
+        for face, sighting, heat in zip(faces, sightings, watcher.heat(sightings), strict=True):
+            face["crop"] = list(window(sighting.face.box))
+            face["heat"] = base64.b64encode((heat * 255).astype(np.uint8).tobytes()).decode()
+    return faces
 
 
 @asynccontextmanager
