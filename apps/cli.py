@@ -26,7 +26,7 @@ from minicnn.errors import UserError
 def cli() -> None:
     """Train a convolutional network on faces, from scratch, and see how well it reads them.
 
-    Options also come from --config FILE (TOML) and from variables such as MINICNN_TRAIN_EPOCHS.
+    Options also come from variables such as MINICNN_TRAIN_EPOCHS, and those of a training from --config FILE (TOML).
     """
 
 

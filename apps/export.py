@@ -299,5 +299,5 @@ def _onnx() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise UserError("export to ONNX needs the onnx package: pip install 'minicnn-fer[onnx]'") from error
+        raise UserError("export to ONNX needs the onnx package: pip install onnx") from error
     return onnx

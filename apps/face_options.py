@@ -36,7 +36,7 @@ def reader_options(command: Command) -> Command:
         click.option(
             "--smallest",
             type=click.IntRange(min=1),
-            help="Side of the smallest face, in pixels; 1/20 of the picture's, at least 30, unless given.",
+            help="Side of the smallest face in pixels. Unless given, of photos: 1/20 of the shorter side, at least 30.",
         ),
         click.option(
             "--neighbors",

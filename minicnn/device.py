@@ -66,7 +66,7 @@ def check_precision(precision: str, device: Device) -> None:
             import ml_dtypes  # noqa: F401 - which teaches NumPy and CuPy the dtype
         except ImportError as error:
             raise DeviceError(
-                "precision bfloat16: ml_dtypes is not installed: pip install 'minicnn-fer[gpu]', or use tf32"
+                "precision bfloat16: ml_dtypes is not installed: pip install ml_dtypes, or use tf32"
             ) from error
 
 
@@ -76,8 +76,8 @@ def _cupy() -> Any:
         import cupy
     except ModuleNotFoundError as error:
         raise DeviceError(
-            "device gpu: CuPy is not installed: pip install 'minicnn-fer[gpu]' (CUDA 12: 'minicnn-fer[gpu-cuda12]'), "
-            "or use --device cpu"
+            "device gpu: CuPy is not installed: pip install 'cupy-cuda13x[ctk]' ml_dtypes (CUDA 12: "
+            "'cupy-cuda12x[ctk]'), or use --device cpu"
         ) from error
     except ImportError as error:
         raise DeviceError(f"device gpu: CuPy does not load ({_first_line(error)}): use --device cpu") from error

@@ -36,7 +36,8 @@ def why() -> str:
 def test_without_cupy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert why() == (
-        "device gpu: CuPy is not installed: pip install 'minicnn-fer[gpu]' (CUDA 12: 'minicnn-fer[gpu-cuda12]'), "
+        "device gpu: CuPy is not installed: pip install 'cupy-cuda13x[ctk]' ml_dtypes (CUDA 12: "
+        "'cupy-cuda12x[ctk]'), "
         "or use --device cpu"
     )
 

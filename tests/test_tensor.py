@@ -80,7 +80,7 @@ def test_to_an_unknown_device_is_refused() -> None:
 
 def test_to_the_gpu_without_cupy_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(DeviceError, match=r"CuPy is not installed: pip install 'minicnn-fer\[gpu\]'"):
+    with pytest.raises(DeviceError, match=r"CuPy is not installed: pip install 'cupy-cuda13x\[ctk\]'"):
         leaf(2).to("gpu")
 
 

@@ -60,7 +60,7 @@ def _pyarrow(path: Path) -> tuple[ModuleType, ModuleType]:
     try:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError as error:
-        raise DataError(f"{path}: a parquet file needs pyarrow: pip install 'minicnn-fer[parquet]'") from error
+        raise DataError(f"{path}: a parquet file needs pyarrow: pip install pyarrow") from error
 
 
 class _Table:
