@@ -57,6 +57,7 @@ class Function(ABC):
 
     Attributes:
         name: what error messages and profiles call the operation.
+        optional: how many of the last inputs may be left out, as None.
         mixed: whether bfloat16 arrays may come in and go out, beside float32 ones. All others refuse them.
         inputs: the Tensors it was applied to.
         needs_grad: for each input, whether anybody wants its gradient (backward may return None for the others).
@@ -64,6 +65,7 @@ class Function(ABC):
 
     name: ClassVar[str]
     mixed: ClassVar[bool] = False
+    optional: ClassVar[int] = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -127,10 +129,14 @@ class Function(ABC):
 
     def _check_inputs(self, inputs: tuple[Tensor | None, ...]) -> tuple[str, ...]:
         """The dtypes that the output may have: that of the inputs, or either of _MIXED where they may meet."""
-        given = [x for x in inputs if x is not None]
-        for x in given:
+        needed = len(inputs) - self.optional
+        given = []
+        for number, x in enumerate(inputs):
+            if x is None and number >= needed:
+                continue
             if not isinstance(x, Tensor):
                 raise TypeError(f"{self.name}: expected Tensors, got a {type(x).__name__}: wrap it, Tensor(array)")
+            given.append(x)
         self._check_one("device", {str(device_of(x.data)) for x in given})
         dtypes = {str(x.dtype) for x in given}
         if self.mixed and dtypes <= set(_MIXED):

@@ -64,7 +64,8 @@ def gradcheck(
 
     Raises:
         GradientError: says what is wrong; for wrong numbers a table names the worst element of every Tensor.
-        TypeError: for other dtypes than float64, in which differences have no digits left to compare.
+        TypeError: for other dtypes than float64, in which differences have no digits left to compare, and where the
+            function returns no Tensor.
         ValueError: where no Tensor requires a gradient.
 
     Source: directional derivatives as in Chainer's `gradient_check.check_backward` and JAX's `check_grads`.
@@ -132,7 +133,10 @@ class _Problem:
     def output(self, point: Point) -> Array:
         """The function's output at `point`."""
         with no_grad(), self._at(point) as inputs:
-            return self.function(*inputs).data
+            output = self.function(*inputs)
+        if not isinstance(output, Tensor):
+            raise TypeError(f"gradcheck: expected a function that returns a Tensor, got a {type(output).__name__}")
+        return output.data
 
     def output_and_gradients(self, point: Point, upstream: Array) -> tuple[Array, Point]:
         """One forward and one backward pass; zeros stand for the gradients of constants."""

@@ -23,7 +23,7 @@ from minicnn.tensor import Tensor
 class Group(NamedTuple):
     """Parameters that share a weight decay."""
 
-    params: list[Tensor]
+    params: Iterable[Tensor]
     weight_decay: float
 
 
@@ -58,7 +58,11 @@ class Optimizer(ABC):
         for item in items:
             if not isinstance(item, Group | Tensor):
                 raise TypeError(f"{name}: expected Tensors or optim.Groups of them, got a {type(item).__name__}")
-        self.groups = [item for item in items if isinstance(item, Group)]
+        for item in items:
+            if isinstance(item, Group) and isinstance(item.params, Tensor):
+                raise TypeError(f"{name}: expected Tensors in a Group, got a single one: put it in a list")
+        # as lists, since `model.parameters()` can be gone through once only
+        self.groups = [Group(list(item.params), item.weight_decay) for item in items if isinstance(item, Group)]
         loose = [item for item in items if isinstance(item, Tensor)]
         if loose:
             self.groups.append(Group(loose, weight_decay))
@@ -154,6 +158,9 @@ class SGD(Optimizer):
 
 class Adam(Optimizer):
     """Steps scaled by running means of the gradient and of its square; weight decay is added to the gradient.
+
+    The steps by which the means are corrected for their start are counted for all parameters together: one whose first
+    gradient comes late is not corrected any more, as it would be in torch.
 
     Source: D. Kingma, J. Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.
     """

@@ -22,7 +22,10 @@ Of 8 images the chain takes 0.6 of the layers' time, of 16 between 0.5 and 1.0, 
 
 @contextmanager
 def planned(model: nn.Module) -> Iterator[None]:
-    """Inside the block, whose weights must not change, `model` answers few images by a chain of kernels if it can."""
+    """Inside the block, whose weights must not change, `model` answers few images by a chain of kernels if it can.
+
+    It has to be in evaluation. Blocks of one model in two threads must not overlap.
+    """
     if type(model) is not nn.Sequential or "forward" in vars(model):  # nothing to plan, or planned already
         yield
         return
@@ -38,6 +41,7 @@ class _Planned:
 
     def __init__(self, model: nn.Sequential) -> None:
         self.model = model
+        self.modules = [module for _, module in model.named_modules()]
         self.chains: dict[Any, Any] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -59,6 +63,7 @@ class _Planned:
         data = x.data
         return (
             not (function._hooks or modules.tracers or function.is_grad_enabled())
+            and not any(module.training for module in self.modules)
             and kernels.chosen() == "fast"
             and isinstance(data, np.ndarray)
             and data.dtype == np.float32

@@ -28,7 +28,8 @@ class Tensor:
         requires_grad: whether backward() should give this Tensor a `grad`.
 
     Attributes:
-        data: the array; optimizers change it in place.
+        data: the array; optimizers change it in place. A step between a forward and its backward is not noticed: the
+            backward then works with the new numbers.
         grad: the gradient, an array of the same shape, dtype and device, or None. It adds up over backward passes.
         node: the Function that made this Tensor, or None for one that was given.
     """
@@ -73,6 +74,16 @@ class Tensor:
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({np.array2string(self.numpy(), threshold=20, precision=4)}, {self.dtype}{grad})"
+
+    def __bool__(self) -> bool:
+        """Whether the one element is not zero; ValueError where there are more, or none. Tensors equal themselves."""
+        if self.size != 1:
+            raise ValueError(f"expected a Tensor of one element to be true or false, got {self.shape}")
+        return bool(self.data.item())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """What NumPy makes of it: `numpy()`, outside the graph."""
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def numpy(self) -> Array:
         """The data as a NumPy array: shared on the CPU, a copy from the GPU."""

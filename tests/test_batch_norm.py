@@ -167,3 +167,11 @@ def test_evaluation_takes_an_empty_batch_both_ways(use_rung, rung, dtype):
     weight = Tensor(one, requires_grad=True)
     F.batch_norm(Tensor(empty), zero, one, weight, Tensor(zero)).backward(empty)
     np.testing.assert_array_equal(weight.grad, [0, 0])
+
+
+def test_a_training_step_between_evaluation_and_its_backward_changes_no_gradient(tensor, running, scale_and_shift):
+    x = tensor(COLUMN)
+    y = F.batch_norm(x, *running, *scale_and_shift, eps=0)
+    F.batch_norm(tensor(COLUMN), *running, *scale_and_shift, training=True)
+    y.sum().backward()
+    np.testing.assert_allclose(to_numpy(x.grad), np.full((3, 1), 2.0), rtol=1e-6)

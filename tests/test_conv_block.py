@@ -176,3 +176,20 @@ def block_arrays(random, channels, outputs):
     weight = Tensor((random.normal(size=(outputs, channels, 3, 3)) / 10).astype("float32"))
     ones, zeros = np.ones(outputs, "float32"), np.zeros(outputs, "float32")
     return weight, zeros.copy(), ones.copy(), Tensor(ones), Tensor(zeros)
+
+
+@pytest.mark.parametrize("rung", rungs("conv_block"))
+def test_a_training_step_between_evaluation_and_its_backward_changes_no_gradient(use_rung, random, rung):
+    use_rung("conv_block", rung)
+    arrays = [array.astype(np.float32) for array in block_inputs(random, {})]
+    gradients = []
+    for between in (False, True):
+        x, weight, gamma, beta = (Tensor(array, requires_grad=True) for array in arrays)
+        mean, var = np.zeros(6, np.float32), np.ones(6, np.float32)
+        y = F.conv_block(x, weight, mean, var, gamma, beta)
+        if between:
+            F.conv_block(x, weight, mean, var, gamma, beta, training=True)
+            assert abs(mean).max() > 0
+        y.sum().backward()
+        gradients.append(x.grad)
+    np.testing.assert_array_equal(*gradients)

@@ -46,6 +46,11 @@ CASES = {
     "dilation and stride share no factor": case(
         2, 4, 6, (13, 12), (3, 3), padding=(1, 2), stride=(2, 3), dilation=(3, 2)
     ),
+    "strided, a column of pixels": case(64, 16, 16, (1, 1), (5, 5), padding=(2, 2), stride=(2, 2)),
+    "strided across, a column of pixels": case(8, 16, 16, (32, 1), (3, 3), padding=(1, 1), stride=(1, 2)),
+    "strided and dilated, a column of pixels": case(
+        5, 16, 16, (7, 1), (3, 3), padding=(2, 1), stride=(1, 3), dilation=(2, 1)
+    ),
     "padding beyond the kernel": case(2, 4, 6, (3, 4), (3, 3), padding=(4, 3)),
     "small image, windows laid out": case(5, 16, 64, (3, 3), (3, 3), padding=(1, 1)),
     "lines of six pixels": case(3, 32, 64, (6, 6), (3, 3), padding=(1, 1), stride=(1, 1)),
@@ -132,7 +137,7 @@ def test_results_and_gradients_agree_with_float64(name: str) -> None:
     stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
     dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    room=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    room=st.tuples(st.integers(-6, 9), st.integers(-6, 9)),
 )
 @settings(deadline=None, max_examples=60)
 def test_any_geometry_agrees_with_float64(
@@ -146,7 +151,9 @@ def test_any_geometry_agrees_with_float64(
     dilation: Pair,
     room: Pair,
 ) -> None:
-    rows, columns = (dilation[axis] * (kernel[axis] - 1) + 1 + room[axis] for axis in (0, 1))  # at least one window
+    spans = (dilation[axis] * (kernel[axis] - 1) + 1 for axis in (0, 1))
+    # at least one window, which may lie on padding for the most part
+    rows, columns = (max(1, span + max(r, -2 * p)) for span, r, p in zip(spans, room, padding, strict=True))
     windows = Windows(kernel, stride, padding, dilation)
     inputs = arrays(images, channels * groups, outputs * groups, (rows, columns), windows, groups)
     assert_near(results(*inputs, windows, groups), expected(*inputs, windows, groups))
@@ -172,7 +179,11 @@ def test_one_image_is_shared_among_threads() -> None:
         np.testing.assert_array_equal(got, one)
 
 
-@pytest.mark.parametrize("name", [*MIXED, "1x1, last outputs a tile would read beyond", "depthwise, 37 channels"])
+COLUMNS = [name for name in CASES if name.endswith("a column of pixels")]
+TIGHT = [*MIXED, "1x1, last outputs a tile would read beyond", "depthwise, 37 channels", *COLUMNS]
+
+
+@pytest.mark.parametrize("name", TIGHT)
 def test_memory_around_the_arrays_is_neither_used_nor_changed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     *shape, windows, groups = CASES[name]
     surrounded = []

@@ -167,6 +167,8 @@ def test_logits_without_rows_are_refused(shape):
 
 
 @pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
-def test_a_tensor_as_target_is_refused(loss):
+def test_logits_are_a_tensor_and_targets_are_none(loss):
+    with pytest.raises(TypeError, match=r"expected logits as a Tensor, got a ndarray: wrap it, Tensor\(array\)"):
+        loss(np.zeros((2, 3)), np.zeros(2, int))
     with pytest.raises(TypeError, match=r"expected a plain array as target, got a Tensor: use its \.data"):
         loss(Tensor(np.zeros((2, 3))), Tensor(np.ones((2, 3)) / 3))

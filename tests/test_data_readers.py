@@ -228,6 +228,12 @@ def test_of_several_csvs_the_original_is_read_and_the_others_are_named(tmp_path:
     assert sum("was skipped" in note for note in records.notes) == 3
 
 
+def test_two_tables_of_training_are_refused(tmp_path: Path) -> None:
+    files = {"a/train.csv": train_csv(slice(8)), "b/train.csv": train_csv(slice(8)), "c/test.csv": train_csv(slice(2))}
+    with pytest.raises(DataError, match=r"several CSV files without Usage .* expected one or train\.csv, test\.csv"):
+        readers.read(write_folder(tmp_path / "f", files))
+
+
 def test_parquet_labels_go_by_their_names_not_their_numbers(tmp_path: Path) -> None:
     one = readers.read(write_hub_parquet(tmp_path / "a.parquet", sorted(CLASSES)))
     other = readers.read(write_hub_parquet(tmp_path / "b.parquet", list(reversed(CLASSES))))

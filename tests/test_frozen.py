@@ -1,7 +1,9 @@
 """Frozen weights: what is derived from them is made once inside the block, and anew outside."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from threading import Event
 
 import numpy as np
 import pytest
@@ -69,3 +71,27 @@ def test_new_weights_are_seen_after_the_block() -> None:
         parameter.data *= 2
     with inference.frozen(model):
         assert not np.allclose(model(x).numpy(), before)
+
+
+def test_blocks_of_two_threads_that_overlap_know_nothing_of_each_other() -> None:
+    """The one that ends last would otherwise put back what the other one had kept, for good."""
+    make, weight = counting(), np.ones(3)
+    second_began, first_ended = Event(), Event()
+
+    def first() -> int:
+        with frozen_weights():
+            second_began.wait(10)
+            made = derived("sum", (weight,), make)
+        first_ended.set()
+        return made
+
+    def second() -> int:
+        with frozen_weights():
+            second_began.set()
+            first_ended.wait(10)
+            return derived("sum", (weight,), make)
+
+    with ThreadPoolExecutor(2) as pool:
+        made = [pool.submit(first), pool.submit(second)]
+        assert [one.result() for one in made] == [1, 2]
+    assert [derived("sum", (weight,), make), derived("sum", (weight,), make)] == [3, 4]

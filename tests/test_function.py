@@ -75,6 +75,7 @@ def test_forward_and_backward_have_to_be_defined() -> None:
 def test_backward_knows_which_gradients_anybody_wants() -> None:
     constant, x = Tensor(np.ones(2)), leaf(2)
     function = made(lambda a, b, c: a + b, lambda grad: (None, grad, None))
+    type(function).optional = 1
     function(constant, x, None).backward(np.ones(2))
     assert function.needs_grad == (False, True, False)
     np.testing.assert_array_equal(x.grad, [1, 1])
@@ -126,6 +127,12 @@ def test_inputs_of_two_devices_are_refused_by_name() -> None:
 def test_an_array_that_is_not_wrapped_is_refused_by_name() -> None:
     with pytest.raises(TypeError, match=r"^ReLU: expected Tensors, got a ndarray: wrap it, Tensor\(array\)$"):
         F.relu(np.ones(2))  # type: ignore[arg-type]
+
+
+def test_an_input_that_is_missing_is_refused_by_name_unless_it_is_optional() -> None:
+    with pytest.raises(TypeError, match=r"^ReLU: expected Tensors, got a NoneType"):
+        F.relu(None)  # type: ignore[arg-type]
+    assert F.linear(Tensor([[1.0]]), Tensor([[2.0]]), None).item() == 2
 
 
 # Watching

@@ -276,3 +276,8 @@ def test_run_tells_of_every_case_and_goes_on_after_a_failure(monkeypatch):
 def test_run_refuses_an_unknown_device():
     with pytest.raises(ValueError, match='expected device "cpu" or "gpu", got \'tpu\''):
         app.run("tpu")
+
+
+def test_a_function_that_returns_no_tensor_is_refused():
+    with pytest.raises(TypeError, match="expected a function that returns a Tensor, got a ndarray"):
+        gradcheck(lambda x: x.data, [Tensor(np.ones(2), requires_grad=True)])

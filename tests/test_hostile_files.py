@@ -47,6 +47,13 @@ def test_a_name_that_steers_a_terminal_is_escaped(tmp_path: Path) -> None:
 # Zip
 
 
+def test_a_number_of_thousands_of_digits_in_a_name_is_a_name(tmp_path: Path) -> None:
+    name = "train/happy/" + "1" * 5000 + ".png"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(name, face_image.SEEDS[0])
+    assert len(readers.read(tmp_path / "a.zip").labels) == 1
+
+
 def packed(path: Path, members: list[tuple[str, bytes]]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members:

@@ -234,6 +234,10 @@ def test_an_input_that_does_not_fit_is_refused_with_layer_expected_got_and_fix(
             lambda: nn.Conv2d(1, 1, 3, stride=0),
             "Conv2d: expected stride as an integer >= 1 or a pair of them, got 0",
         ),
+        (
+            lambda: nn.Conv2d(1, 1, 3, padding=1.0),  # type: ignore[arg-type]
+            "Conv2d: expected padding as an integer >= 0 or a pair of them, got 1.0",
+        ),
         (lambda: nn.Linear(0, 3), "Linear(0→3): expected at least one feature on either side"),
         (lambda: nn.Dropout(1.5), "Dropout: expected a probability from 0 to 1, got 1.5"),
     ],
@@ -387,3 +391,12 @@ def test_a_block_keeps_the_size_of_the_image_unless_told_otherwise() -> None:
     for kernel_size in (1, 3, 5):
         assert nn.ConvBlock(4, 6, kernel_size)(IMAGES).shape == (4, 6, 8, 8)
     assert nn.ConvBlock(4, 6, 3, padding=0, pool=2)(IMAGES).shape == (4, 6, 3, 3)
+
+
+def test_sizes_may_be_numpys_whole_numbers() -> None:
+    layer = nn.Conv2d(1, 2, np.int64(3), stride=np.int64(2), padding=np.array([1, 1]))
+    assert layer(Tensor(np.zeros((1, 1, 8, 8), np.float32))).shape == (1, 2, 4, 4)
+
+
+def test_a_block_keeps_the_size_of_images_with_a_window_that_is_no_square() -> None:
+    assert nn.ConvBlock(1, 2, (3, 5))(Tensor(np.zeros((2, 1, 8, 9), np.float32))).shape == (2, 2, 8, 9)

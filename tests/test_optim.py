@@ -336,16 +336,27 @@ def test_options_out_of_range_are_refused(make: Callable[..., Optimizer], messag
     assert str(raised.value) == message
 
 
+def test_a_group_may_be_given_what_can_be_gone_through_once() -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = SGD([Group(layer.parameters(), 0.0)], 1.0)
+    before = layer.weight.data.copy()
+    layer(Tensor([[1.0, 2.0]])).sum().backward()
+    optimizer.step()
+    assert len(optimizer.state) == 2
+    np.testing.assert_allclose(layer.weight.data, before - [[1, 2], [1, 2]], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
         (Tensor([[1.0], [2.0]], requires_grad=True), TypeError, "got a single one: put it in a list"),
         ([np.zeros(3)], TypeError, r"SGD: expected Tensors or optim\.Groups of them, got a ndarray"),
+        ([Group(nn.Parameter([1.0]), 0.1)], TypeError, "expected Tensors in a Group, got a single one"),
         (nn.Linear(1, 1).named_parameters(), TypeError, "got a tuple"),
         ([nn.Parameter([1.0])] * 2, ValueError, "expected every parameter once"),
         ([nn.Parameter([1.0]) * 2], ValueError, "got the result of an operation, which keeps no gradient"),
     ],
-    ids=["one Tensor", "an array", "names", "twice", "a result"],
+    ids=["one Tensor", "an array", "one Tensor as a group", "names", "twice", "a result"],
 )
 def test_what_cannot_be_trained_is_refused(params: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):

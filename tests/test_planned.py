@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from minicnn import Tensor, inference, manual_seed, models, nn, op_hook
+from minicnn import Tensor, inference, manual_seed, models, nn, no_grad, op_hook
 from minicnn.kernels import parallel
-from minicnn.planned import FEW, _Planned
+from minicnn.planned import FEW, _Planned, planned
 
 
 def faces(count: int) -> Tensor:
@@ -132,6 +132,17 @@ def test_who_watches_the_layers_sees_them() -> None:
     with inference.frozen(model), op_hook(lambda function, *_: seen.append(function.name)):
         model(faces(1))
     assert seen.count("ConvBlock") == 3
+
+
+def test_a_network_that_trains_goes_layer_by_layer() -> None:
+    model = network(3)
+    with no_grad(), planned(model.eval()):
+        model(faces(1))
+        assert was_planned(model)
+    model[-2].train()  # its dropout alone
+    with no_grad(), planned(model):
+        model(faces(1))
+        assert not was_planned(model)
 
 
 def test_mistakes_are_explained_as_they_are_layer_by_layer() -> None:

@@ -125,6 +125,12 @@ def test_noise_is_not_taken_for_detail(noise: float, contrast: float) -> None:
 def test_tiny_images_go_through(size: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, size, size), dtype=np.uint8)
     assert restore(images, 3.4).shape == images.shape
+    assert find_blur(images) == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_images_were_not_blurred() -> None:
+    assert find_blur(np.zeros((0, 48, 48), np.uint8)) == 0
 
 
 def test_any_size_and_no_images() -> None:

@@ -42,7 +42,9 @@ def test_flatten_joins_the_dimensions_from_an_axis_on(tensor, axis, shape):
     assert tensor(X).flatten(axis).shape == shape
 
 
-@pytest.mark.parametrize("width", [1, (1, 2), ((0, 1), (2, 0), (0, 0))])
+@pytest.mark.parametrize(
+    "width", [1, (1, 2), ((0, 1), (2, 0), (0, 0)), np.int64(1), (1,), np.array([2, 1]), ((1,), (0,), (2,))], ids=str
+)
 def test_pad_is_numpy_s(tensor, gradients, width):
     x = tensor(X)
     y = x.pad(width, value=7)
@@ -96,10 +98,16 @@ def test_dtype_is_kept(tensor, dtype, function):
     assert y.dtype == x.grad.dtype == dtype
 
 
-@pytest.mark.parametrize("width", [((1, 1), (1, 1)), (1, -1), -1])
+@pytest.mark.parametrize("width", [((1, 1), (1, 1)), (1, -1), -1, 1.5, (), (1, 2, 3), ((1, 2), 3)], ids=str)
 def test_widths_that_do_not_fit_are_refused(width):
     with pytest.raises(ValueError, match=r"expected 3 pairs of widths of at least 0, got"):
         F.pad(Tensor(X), width)
+
+
+@pytest.mark.parametrize("axis", [3, 7, -4])
+def test_flatten_from_an_axis_that_is_not_there_is_refused(axis):
+    with pytest.raises(ValueError, match=rf"flatten: expected a start_axis of the 3 dimensions .*, got {axis}$"):
+        F.flatten(Tensor(X), axis)
 
 
 def test_flatten_takes_an_empty_batch():

@@ -68,6 +68,24 @@ def test_len_is_the_size_of_the_first_dimension() -> None:
     assert len(leaf(3, 2)) == 3
 
 
+def test_numpy_makes_its_array_of_it() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    made = np.asarray(x)
+    assert made.dtype == np.float32
+    np.testing.assert_array_equal(made, x.data)
+    assert np.shares_memory(made, x.data)
+    assert not np.shares_memory(np.array(x), x.data)
+    assert np.array(x, dtype="float64").dtype == np.float64
+
+
+def test_one_element_is_true_or_false_and_more_are_not() -> None:
+    assert bool(Tensor(1.0))
+    assert not Tensor([0.0])
+    for many in (Tensor([1.0, 2.0]), Tensor(np.zeros(0, np.float32))):
+        with pytest.raises(ValueError, match="expected a Tensor of one element to be true or false"):
+            bool(many)
+
+
 def test_to_the_device_it_is_on_gives_the_tensor_itself() -> None:
     t = leaf(2)
     assert t.to("cpu") is t

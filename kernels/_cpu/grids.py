@@ -119,10 +119,13 @@ def input_gradient_grids(
         for first_column in range(min(windows.stride[1], width)):
             rows, top, tap_down = _meeting(windows, 0, first_row)
             columns, left, tap_across = _meeting(windows, 1, first_column)
+            down, across = _count(height, first_row, windows.stride[0]), _count(width, first_column, windows.stride[1])
+            # a single line or column has no next one: with a step of 1 the pixels follow each other in the target
+            steps = (1 if down == 1 else windows.stride[0], 1 if across == 1 else windows.stride[1])
             grid = Grid(
-                *source, _count(height, first_row, windows.stride[0]), _count(width, first_column, windows.stride[1]),
+                *source, down, across,
                 top, left, 1, 1, len(rows), len(columns), tap_down, tap_across, height, width, channels,
-                first_row, first_column, *windows.stride, groups, outputs // groups, channels // groups,
+                first_row, first_column, *steps, groups, outputs // groups, channels // groups,
             )  # fmt: skip
             elements = np.array([i * windows.kernel[1] + j for i in rows for j in columns], np.int64)
             gatherings.append(Gathering(grid, elements))

@@ -19,7 +19,6 @@ from minicnn.kernels._gpu.driver import driver
 from minicnn.kernels.arrays import Array
 
 _SLOTS = 512
-_SLOT_BYTES = 8
 
 _active: "Recording | None" = None
 

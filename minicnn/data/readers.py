@@ -79,7 +79,7 @@ def _read_source(source: Source, show_progress: bool) -> Records:
 
 def _read_csvs(source: Source, files: Sequence[CsvFile], show_progress: bool) -> Records:
     chosen = _choose(files)
-    if len(chosen) > 1 and {PurePath(file.name).stem for file in chosen} != {"train", "test"}:
+    if len(chosen) > 1 and sorted(PurePath(file.name).stem for file in chosen) != ["test", "train"]:
         names = names_of([file.name for file in chosen])
         raise DataError(
             f"{source.path}: several CSV files without Usage ({names}), expected one or train.csv, test.csv"

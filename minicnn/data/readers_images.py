@@ -72,7 +72,7 @@ def _face(source: Source, name: str) -> _Face:
             f"{source.title(name)}: neither its name nor the folder {shown(above[-1])} says which part it belongs to, "
             "expected train/ or test/ above the emotions (import the folder that holds both)"
         )
-    number = re.search("[0-9]+$", stem)
+    number = re.search("[0-9]{1,18}$", stem)
     return _Face(usage, int(number[0]) if number else -1, name, label)
 
 

@@ -66,15 +66,18 @@ _FEW = 256
 def find_blur(images: Images) -> float:
     """The standard deviation, in pixels, of the Gaussian blur that most of `images` (N, H, W) went through; 0 for none.
 
-    Found from how much faster their power falls with the frequency than that of sharp faces does.
+    Found from how much faster their power falls with the frequency than that of sharp faces does. Images that are too
+    small for that, or none, have 0.
     """
+    frequency = _frequency(*images.shape[1:])
+    strong = (frequency >= _STRONG[0]) & (frequency < _STRONG[1])
+    if len(images) == 0 or strong.sum() < 2:
+        return 0.0
     powers = np.square(_frequencies(images[:: max(1, len(images) // _ENOUGH)]))
     soft = ~_sharp(powers)
     if soft.mean() < 0.5:
         return 0.0
-    frequency = _frequency(*images.shape[1:])
     power = powers[soft].mean(axis=0)
-    strong = (frequency >= _STRONG[0]) & (frequency < _STRONG[1])
     # log(power) = log(face) - (2 pi s f)^2 + a constant for the contrast: a straight line in f^2
     missing = np.log(np.maximum(power[strong], _NOTHING)) - np.log(_face_power(frequency[strong]))
     slope = np.polyfit(np.square(frequency[strong]), missing, 1)[0]

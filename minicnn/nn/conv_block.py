@@ -6,6 +6,7 @@ from minicnn.nn import init
 from minicnn.nn.batch_norm import BatchNorm2d
 from minicnn.nn.conv2d import Conv2d
 from minicnn.nn.module import Module
+from minicnn.ops.conv2d import window
 from minicnn.tensor import Tensor
 
 
@@ -21,7 +22,7 @@ class ConvBlock(Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int = 3,
+        kernel_size: int | Pair = 3,
         stride: int | Pair = 1,
         padding: int | Pair | None = None,
         groups: int = 1,
@@ -29,7 +30,9 @@ class ConvBlock(Module):
     ) -> None:
         super().__init__()
         self.pool = pool
-        padding = kernel_size // 2 if padding is None else padding
+        if padding is None:
+            rows, columns = window("ConvBlock", kernel_size, 1, 0).kernel
+            padding = rows // 2 if rows == columns else (rows // 2, columns // 2)
         self.conv = Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
         self.bn = BatchNorm2d(out_channels)
         init.kaiming_normal(self.conv.weight)

@@ -104,7 +104,10 @@ class Module:
 
     @contextmanager
     def evaluating(self) -> Iterator[Self]:
-        """Inside the block all is in evaluation; afterwards each Module, frozen ones too, is as it was before."""
+        """Inside the block all is in evaluation; afterwards each Module, frozen ones too, is as it was before.
+
+        Blocks of one Module in two threads must not overlap.
+        """
         before = [(module, module.training) for _, module in self.named_modules()]
         try:
             yield self.eval()

@@ -17,7 +17,7 @@ class BatchNorm(Function):
     def forward(self, x: Array, weight: Array, bias: Array) -> Array:
         """With the batch's own statistics in training, with `running` in evaluation."""
         kernel, flat = kernels.get("batch_norm", x), _flat(x)
-        statistics = kernel.statistics(flat) if self.running is None else self.running
+        statistics = kernel.statistics(flat) if self.running is None else kept(self.running, any(self.needs_grad))
         self.save(x=x, weight=weight, statistics=statistics)
         self.statistics: tuple[Array, Array] = statistics
         return kernel.normalize(flat, weight, bias, *statistics, self.eps).reshape(x.shape)
@@ -86,6 +86,14 @@ def update_running(
         return
     running_mean += momentum * (mean - running_mean)
     running_var += momentum * (var * (count / (count - 1)) - running_var)
+
+
+def kept(running: tuple[Array, Array], for_backward: bool) -> tuple[Array, Array]:
+    """Running statistics as they are now: a training step before the backward moves them in place.
+
+    Without a backward themselves, by which frozen kernels know them.
+    """
+    return (running[0].copy(), running[1].copy()) if for_backward else running
 
 
 def _flat(x: Array) -> Array:

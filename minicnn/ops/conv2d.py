@@ -1,5 +1,8 @@
 """Two-dimensional convolution."""
 
+from collections.abc import Iterable
+from operator import index
+
 from minicnn import kernels
 from minicnn.device import Array
 from minicnn.function import Function
@@ -9,6 +12,8 @@ from minicnn.tensor import Tensor
 
 class Conv2d(Function):
     """Every output pixel is the weighted sum of the input pixels under a window."""
+
+    optional = 1  # the bias
 
     def __init__(self, windows: Windows, groups: int) -> None:
         self.windows, self.groups = windows, groups
@@ -91,8 +96,11 @@ def window(
 
 
 def _pair(name: str, what: str, value: int | tuple[int, ...], least: int) -> Pair:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
+    try:
+        pair = tuple(map(index, value if isinstance(value, Iterable) else (value, value)))
+    except TypeError:  # no whole numbers
+        pair = ()
+    if len(pair) != 2 or min(pair) < least:
         raise ValueError(f"{name}: expected {what} as an integer >= {least} or a pair of them, got {value!r}")
     return pair[0], pair[1]
 

@@ -4,7 +4,7 @@ from minicnn import kernels
 from minicnn.device import Array
 from minicnn.function import Function
 from minicnn.kernels.windows import Pair, Windows
-from minicnn.ops.batch_norm import check_batch_norm, update_running
+from minicnn.ops.batch_norm import check_batch_norm, kept, update_running
 from minicnn.ops.conv2d import check_conv2d, window
 from minicnn.tensor import Tensor
 
@@ -27,8 +27,10 @@ class ConvBlock(Function):
     def forward(self, x: Array, weight: Array, gamma: Array, beta: Array) -> Array:
         """By the kernel in force, which also says what it wants to see again."""
         self.kernel = kernels.get("conv_block", x)
+        needs_grad = any(self.needs_grad)
+        running = None if self.running is None else kept(self.running, needs_grad)
         y, statistics, saved = self.kernel.forward(
-            x, weight, gamma, beta, self.running, self.eps, self.windows, self.groups, self.pool, any(self.needs_grad)
+            x, weight, gamma, beta, running, self.eps, self.windows, self.groups, self.pool, needs_grad
         )
         self.statistics: tuple[Array, Array] = statistics
         self.save(kernel=saved, weights_a_window=weight[0].size)

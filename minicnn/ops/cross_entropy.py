@@ -99,6 +99,8 @@ def _rows(logits: Tensor) -> Tensor:
 
 
 def _targets(name: str, logits: Tensor, target: Array, weight: Array | None, smoothing: float) -> _Targets:
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"{name}: expected logits as a Tensor, got a {type(logits).__name__}: wrap it, Tensor(array)")
     if logits.ndim < 2 or logits.shape[0] == 0:
         raise ValueError(f"{name}: expected logits (N, C) with N of at least 1, got {logits.shape}")
     if isinstance(target, Tensor):

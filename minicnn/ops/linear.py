@@ -12,6 +12,7 @@ class Linear(Function):
     """y = x @ weight.T + bias."""
 
     mixed = True
+    optional = 1  # the bias
 
     def forward(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """The weighted sums, by the kernel in force."""

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from minicnn.device import Array, array_module
 from minicnn.function import Function
 from minicnn.tensor import Tensor
@@ -127,8 +129,10 @@ def transpose(x: Tensor, axes: Sequence[int] | None = None) -> Tensor:
 def flatten(x: Tensor, start_axis: int = 0) -> Tensor:
     """The dimensions from `start_axis` on as one: the shape (N, C, H, W) becomes (N, C H W) from 1 on.
 
-    Raises TypeError unless `x` is a Tensor. Source: torch.flatten.
+    Raises ValueError where there is no such axis. Source: torch.flatten.
     """
+    if not -x.ndim <= start_axis < max(x.ndim, 1):
+        raise ValueError(f"flatten: expected a start_axis of the {x.ndim} dimensions of {x.shape}, got {start_axis}")
     # counted, since -1 would not do for an empty batch
     return reshape(x, (*x.shape[:start_axis], math.prod(x.shape[start_axis:])))
 
@@ -161,10 +165,11 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 
 def _pairs(width: Any, ndim: int) -> list[tuple[int, int]]:
     """numpy.pad's `width` as one (before, after) a dimension."""
-    if isinstance(width, int):
-        width = (width, width)
-    pairs = [(width[0], width[1])] * ndim if isinstance(width[0], int) else [tuple(pair) for pair in width]
-    pairs = pairs * ndim if len(pairs) == 1 else pairs
-    if len(pairs) != ndim or any(min(pair) < 0 for pair in pairs):
+    try:
+        widths = np.asarray(width)
+        pairs = np.broadcast_to(widths, (ndim, 2))
+    except ValueError:
+        pairs = np.zeros(0)
+    if pairs.dtype.kind not in "iu" or (pairs < 0).any():
         raise ValueError(f"pad: expected {ndim} pairs of widths of at least 0, got {width}")
-    return pairs
+    return [(int(before), int(after)) for before, after in pairs]
