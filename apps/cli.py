@@ -280,3 +280,7 @@ def main() -> NoReturn:
 def _command() -> str:
     """What was typed, for the report."""
     return shlex.join(["minicnn", *sys.argv[1:]])
+
+
+if __name__ == "__main__":  # python -m minicnn.apps.cli, where it is not installed
+    main()

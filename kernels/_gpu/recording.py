@@ -50,7 +50,8 @@ class Recording:
         """Do the step once more."""
         for action in self._actions:
             action()
-        driver().copy(self._values, self._slots)
+        if self._used:
+            driver().copy(self._values, self._slots)
         self._graph.launch()
 
     def add_action(self, action: Callable[[], None]) -> None:

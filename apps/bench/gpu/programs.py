@@ -1,7 +1,9 @@
 """What runs as a program of its own: the test suite on the GPU, and one training step under compute-sanitizer."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,21 +14,33 @@ import minicnn
 
 _CHECKOUT = Path(minicnn.__file__).resolve().parents[1]
 
-_STEP = "from minicnn.apps.bench.gpu import checks; checks.loss_curve(layers=2, batch=4, steps=2)"
+_STEP = "from minicnn.apps.bench.gpu import checks; checks.small_step()"
 
 _TOOLS = ("memcheck", "racecheck")
 
+_LAST_WORDS = 8.0
+"""Seconds in which pytest tells what it found until it was interrupted."""
 
-def run_tests(limit: float) -> dict[str, Any]:
-    """The tests that have a GPU as a parameter, in this checkout; a package that was installed has none."""
-    if not (_CHECKOUT / "tests" / "conftest.py").is_file():
+
+_FIRST = ("device_header", "conv2d_cuda", "conv_block_cuda", "passes_cuda", "linear_cuda", "optim_cuda", "recording")
+"""Tests that are run first, should there be no time for all: each says most about kernels."""
+
+
+def run_tests(limit: float, *files: str) -> dict[str, Any]:
+    """The tests, or those in `files`, that have a GPU as a parameter; a package that was installed has none."""
+    tests = _CHECKOUT / "tests"
+    if not (tests / "conftest.py").is_file():
         return {"left_out": "there are no tests beside the package: run it in a checkout"}
+    first = [f"tests/test_{name}.py" for name in _FIRST]
+    others = [str(path.relative_to(_CHECKOUT)) for path in sorted(tests.glob("test_*.py"))]
     command = [
-        *(sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", "--maxfail=50"),
+        *(sys.executable, "-m", "pytest", "-m", "gpu", "-v", "--tb=short", "-p", "no:cacheprovider", "--maxfail=50"),
         "--continue-on-collection-errors",  # a borrowed machine may lack a package that a few tests need
+        *(files or dict.fromkeys(first + others)),
     ]
     found = _run(command, limit, _CHECKOUT)
-    counts = {what: int(count) for count, what in re.findall(r"(\d+) (passed|failed|skipped|error)", found["last"])}
+    text = "\n".join(found["tail"] or [found["last"]])
+    counts = {what: int(count) for count, what in re.findall(r"(\d+) (passed|failed|skipped|error)", text)}
     return {**found, **counts}
 
 
@@ -36,24 +50,38 @@ def sanitize(limit: float) -> dict[str, Any]:
     if program is None:
         return {"left_out": "compute-sanitizer is not on the PATH"}
     step = [sys.executable, "-c", _STEP]
-    return {
-        tool: _run([program, "--tool", tool, "--error-exitcode", "9", *step], limit / 2, _CHECKOUT) for tool in _TOOLS
-    }
+    # what CuPy asks of a card, and is refused, is no fault
+    options = ["--error-exitcode", "9", "--report-api-errors", "no"]
+    return {tool: _run([program, "--tool", tool, *options, *step], limit / 2, _CHECKOUT) for tool in _TOOLS}
 
 
 def _run(command: list[str], limit: float, folder: Path) -> dict[str, Any]:
     """Exit code, seconds and the end of what it printed; `code` is None where it ran out of time."""
     started = time.monotonic()
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    code: int | None
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=limit, check=False)
-        code: int | None = done.returncode
-        text = f"{done.stderr}\n{done.stdout}"  # where both say something, it is stdout that ends with the result
-    except subprocess.TimeoutExpired as error:
-        code, text = None, (error.stdout or b"").decode(errors="replace")
+        text, _ = process.communicate(timeout=limit)
+        code = process.returncode
+    except subprocess.TimeoutExpired:
+        code, text = None, _ended(process)
     lines = [line for line in text.splitlines() if line.strip()]
     return {
         "code": code,
         "seconds": round(time.monotonic() - started, 1),
         "last": lines[-1] if lines else "",
-        "tail": lines[-40:] if code else [],
+        "tail": lines[-40:] if code != 0 else [],
     }
+
+
+def _ended(process: "subprocess.Popen[str]") -> str:
+    """What a program said that was told to end, as by Ctrl-C, and then made to."""
+    for how in (signal.SIGINT, signal.SIGKILL):
+        os.killpg(process.pid, how)
+        try:
+            return process.communicate(timeout=_LAST_WORDS)[0]
+        except subprocess.TimeoutExpired:
+            continue
+    return ""

@@ -18,7 +18,7 @@ from minicnn.kernels._gpu.driver import driver
 from minicnn.kernels._gpu.recording import Recording
 
 if TYPE_CHECKING:
-    from minicnn.apps.bench.gpu.report import Sizes
+    from minicnn.apps.bench.gpu.parts import Sizes
 
 SHAPE = Shape(512, 64, 128, 24, "gpu")
 """The second layer of the paper's network."""
@@ -39,8 +39,12 @@ def time_kernels(batch: int, say: Say) -> dict[str, Any]:
         for rung in kernels.rungs(operation, "gpu"):
             several = rung == "cuda" and operation in _PRODUCTS
             for kind in precision.CHOICES if several else ("float32",):
-                with precision.using(kind):
-                    found[f"{operation} {rung} {kind}"] = {"unit": case.unit, **_passes(case, operation, rung)}
+                try:
+                    with precision.using(kind):
+                        row = {"unit": case.unit, **_passes(case, operation, rung)}
+                except Exception as error:  # one rung that does not run must not cost the others their times
+                    row = {"failed": f"{type(error).__name__}: {error}"}
+                found[f"{operation} {rung} {kind}"] = row
     return found
 
 
@@ -52,7 +56,10 @@ def train_whole(images: int, epochs: int, batch: int) -> dict[str, Any]:
     started = time.perf_counter()
     trainer.fit(lambda: None, lambda row: None)
     driver().synchronize()
+    steps = trainer.gpu_steps
     return {
+        "refused": None if steps is None else steps.refused,  # why steps were not recorded, if they were not
+        "replayed": 0 if steps is None else steps.replayed,
         "images": images,
         "epochs": epochs,
         "precision": recipe.precision,
