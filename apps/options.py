@@ -77,7 +77,7 @@ def run_options(command: Command) -> Command:
             "--teachers",
             metavar="RUN[,RUN...]",
             default="",
-            help="Trained networks, whose answers to the training images are learned too.",
+            help="Trained networks, whose answers to the training images are learned too; no commas in their paths.",
         ),
         click.option(
             "--limit", type=click.IntRange(min=0), default=0, help="At most so many images of train and val; 0 for all."

@@ -134,6 +134,8 @@ class Function(ABC):
         for number, x in enumerate(inputs):
             if x is None and number >= needed:
                 continue
+            if x is None:
+                raise TypeError(f"{self.name}: expected Tensors, input {number} is None: did a forward return nothing?")
             if not isinstance(x, Tensor):
                 raise TypeError(f"{self.name}: expected Tensors, got a {type(x).__name__}: wrap it, Tensor(array)")
             given.append(x)

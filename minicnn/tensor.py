@@ -82,7 +82,9 @@ class Tensor:
         return bool(self.data.item())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        """What NumPy makes of it: `numpy()`, outside the graph."""
+        """What NumPy makes of it: `numpy()`. TypeError where a gradient would be lost with the graph."""
+        if self.requires_grad:
+            raise TypeError("NumPy has no gradients: take .numpy() or .detach(), or stay with minicnn.functional")
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def numpy(self) -> Array:

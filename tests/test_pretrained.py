@@ -46,10 +46,13 @@ def test_its_header_says_how_to_make_it_again() -> None:
     changed = {name: value for name, value in recipe.to_dict().items() if value != usual[name]}
     (command,) = re.findall(r"^\| command \| `(.*)`, seed (\d+)", card, re.MULTILINE)
     assert command[0].startswith(f"minicnn train --data fer2013 --preset {recipe.preset} ")
-    options = dict(re.findall(r"--(\w+) (\S+)", command[0].partition("--preset")[2]))
+    options = {name.replace("-", "_"): value for name, value in re.findall(r"--([\w-]+) (\S+)", command[0])}
     assert options.pop("teachers", None) == ("…" if "answers" in header.data else None)
-    assert options == {name: str(value) for name, value in changed.items()}
+    assert options == {"data": "fer2013", "preset": recipe.preset, **{name: str(v) for name, v in changed.items()}}
     assert int(command[1]) == recipe.seed
+    *teachers, last = re.findall(r"^minicnn train --data fer2013 (.*)--out (\S+)$", card, re.MULTILINE)
+    assert last[0].partition("--teachers ")[0] == "".join(f"--{name} {changed[name]} " for name in ("zoom", "shift"))
+    assert last[0].partition("--teachers ")[2].strip() == ",".join(folder for _, folder in teachers)
     assert f"epoch {header.metrics['epoch']} of {recipe.epochs}" in card
 
 

@@ -69,13 +69,21 @@ def test_len_is_the_size_of_the_first_dimension() -> None:
 
 
 def test_numpy_makes_its_array_of_it() -> None:
-    x = Tensor([1.0, 2.0], requires_grad=True)
+    x = Tensor([1.0, 2.0])
     made = np.asarray(x)
     assert made.dtype == np.float32
     np.testing.assert_array_equal(made, x.data)
     assert np.shares_memory(made, x.data)
     assert not np.shares_memory(np.array(x), x.data)
     assert np.array(x, dtype="float64").dtype == np.float64
+
+
+def test_numpy_takes_nothing_that_wants_a_gradient() -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    for lose in (np.asarray, lambda x: np.stack([x, x]), lambda x: Tensor([x, x])):
+        with pytest.raises(TypeError, match=r"NumPy has no gradients: take \.numpy\(\) or \.detach\(\)"):
+            lose(x)
+    np.testing.assert_array_equal(np.asarray(x.detach()), x.data)
 
 
 def test_one_element_is_true_or_false_and_more_are_not() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import minicnn
 from minicnn import functional as F
 from minicnn import models, optim
+from minicnn.apps.bench.race import Say
 from minicnn.device import module_for, to_numpy
 from minicnn.kernels import precision
 from minicnn.kernels._gpu.driver import driver
@@ -47,7 +48,7 @@ def probes() -> Iterator[Probe]:
             yield name, "block", _block(pool), [(3, channels, 10, 12), (64, channels, 3, 3), (64,), (64,)]
 
 
-def compare_with_float64() -> list[dict[str, Any]]:
+def compare_with_float64(say: Say) -> list[dict[str, Any]]:
     """Output and gradients of every probe in every precision; `error` is the largest ‖got - want‖ / ‖want‖.
 
     `right` says whether that is within TOLERANCE; `moved` whether it was another in a second or third run. Each runs
@@ -57,6 +58,7 @@ def compare_with_float64() -> list[dict[str, Any]]:
     findings = []
     whole = driver().gpu
     for name, what, function, shapes in probes():
+        say(name)  # should one of them hang
         random = np.random.default_rng()  # other numbers in every run: a fast kernel must be right on any
         inputs = [random.standard_normal(shape) for shape in shapes]
         expected = _both_ways(function, inputs, np, "float64")

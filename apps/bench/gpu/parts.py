@@ -9,7 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +37,10 @@ class Sizes:
     steps: int = 40
 
 
+_LAST_SECONDS = 3.0
+"""How long a process that was killed is waited for."""
+
+
 class Part(NamedTuple):
     """What a part does with sizes and the seconds it has, how many it needs at least, and how many it gets at most.
 
@@ -50,7 +57,7 @@ PARTS: dict[str, Part] = {
     "gpu": Part(lambda sizes, left: machine.describe(), 0, 60),
     "peaks": Part(lambda sizes, left: machine.peaks(sizes.peak_side, sizes.peak_megabytes), 10, 30),
     "layout": Part(lambda sizes, left: programs.run_tests(left, "tests/test_device_header.py"), 15, 45, True),
-    "probes": Part(lambda sizes, left: checks.compare_with_float64(), 20, 90),
+    "probes": Part(lambda sizes, left: checks.compare_with_float64(say), 20, 90),
     "recorded": Part(lambda sizes, left: checks.recorded_beside_eager(), 15, 40),
     "curve": Part(lambda sizes, left: checks.loss_curve(steps=sizes.curve_steps), 20, 60),
     "epochs": Part(lambda sizes, left: speed.train_whole(sizes.epoch_images, sizes.epochs, sizes.batch), 30, 90),
@@ -84,16 +91,27 @@ def run_apart(name: str, sizes: Sizes, seconds: float) -> Any:
     )
     try:
         printed, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
+    except BaseException as error:  # also Ctrl-C, which a session of its own does not hear
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return {"failed": f"it took more than {seconds:.0f} s"}
+        with suppress(subprocess.TimeoutExpired):  # it may hang in the driver for good
+            process.communicate(timeout=_LAST_SECONDS)
+        if isinstance(error, subprocess.TimeoutExpired):
+            return {"failed": f"it took more than {seconds:.0f} s"}
+        raise
     try:
         return json.loads(printed.splitlines()[-1])
     except (ValueError, IndexError):
         return {"failed": f"its process ended with code {process.returncode}"}
 
 
+def _end_with(parent: int) -> None:
+    """End this process, which may be waiting for the GPU, when the one that started it is gone."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     parallel.set_threads(None)  # for what is compared with the CPU
     print(json.dumps(run_here(sys.argv[1], Sizes(**json.loads(sys.argv[2])), float(sys.argv[3]))))

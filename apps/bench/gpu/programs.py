@@ -18,8 +18,8 @@ _STEP = "from minicnn.apps.bench.gpu import checks; checks.small_step()"
 
 _TOOLS = ("memcheck", "racecheck")
 
-_LAST_WORDS = 8.0
-"""Seconds in which pytest tells what it found until it was interrupted."""
+_LAST_WORDS = 5.0
+"""Seconds of a program's time in which pytest tells what it found until it was interrupted."""
 
 
 _FIRST = ("device_header", "conv2d_cuda", "conv_block_cuda", "passes_cuda", "linear_cuda", "optim_cuda", "recording")
@@ -63,10 +63,13 @@ def _run(command: list[str], limit: float, folder: Path) -> dict[str, Any]:
     )
     code: int | None
     try:
-        text, _ = process.communicate(timeout=limit)
+        text, _ = process.communicate(timeout=max(limit - _LAST_WORDS, 1.0))
         code = process.returncode
     except subprocess.TimeoutExpired:
         code, text = None, _ended(process)
+    except BaseException:  # Ctrl-C, which a process group of its own does not hear
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     lines = [line for line in text.splitlines() if line.strip()]
     return {
         "code": code,
@@ -78,10 +81,10 @@ def _run(command: list[str], limit: float, folder: Path) -> dict[str, Any]:
 
 def _ended(process: "subprocess.Popen[str]") -> str:
     """What a program said that was told to end, as by Ctrl-C, and then made to."""
-    for how in (signal.SIGINT, signal.SIGKILL):
+    for how, seconds in ((signal.SIGINT, _LAST_WORDS - 1), (signal.SIGKILL, 1.0)):
         os.killpg(process.pid, how)
         try:
-            return process.communicate(timeout=_LAST_WORDS)[0]
+            return process.communicate(timeout=seconds)[0]
         except subprocess.TimeoutExpired:
             continue
     return ""
