@@ -25,7 +25,8 @@ CONFIG = RunConfig(preset("default", layers=2, epochs=2, batch_size=4, restore=F
 def run() -> _Run:
     images = np.random.default_rng(0).integers(0, 256, (8, 48, 48), dtype=np.uint8)
     part = Split(images, np.arange(8) % 7)
-    return _Run(RunFolder("."), CONFIG, Dataset("drawn", CLASSES, {"train": part, "val": part}, "0" * 64), "cpu", "")
+    dataset = Dataset("drawn", CLASSES, {"train": part, "val": part}, "0" * 64)
+    return _Run(RunFolder("."), CONFIG, dataset, "cpu", "", answers=None)
 
 
 def pack(data: bytes, _random: Random) -> bytes:
