@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from minicnn.kernels import arrays, parallel
 from minicnn.kernels._gpu import driver
 from tests.emulator import cupy_standin
 from tests.emulator.driver import EmulatorDriver
+from tests.programs import write_faces
 
 Arrays = list[Any]
 
@@ -216,3 +218,9 @@ def gradients() -> Callable[..., Arrays]:
         return [to_numpy(x.grad) for x in tensors]
 
     return back
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """30 drawn faces to train on, as a CSV: enough for a few steps."""
+    return write_faces(tmp_path_factory.mktemp("data") / "faces.csv", training=30)

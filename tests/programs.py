@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from minicnn import kernels
-from minicnn.apps import cli
+from minicnn.apps import cli, train
 from minicnn.apps.progress import TrainingBar
 from minicnn.data.synthetic import draw_faces
 from minicnn.kernels import parallel
@@ -107,6 +107,11 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, by: Callable[[], obj
             by()
 
     monkeypatch.setattr(TrainingBar, "step", stepped)
+
+
+def leave_out_reports(patch: pytest.MonkeyPatch) -> None:
+    """A report takes longer than so small a training."""
+    patch.setattr(train._Run, "_write_report", lambda *_: None)
 
 
 def arrays(file: Path) -> dict[str, np.ndarray]:

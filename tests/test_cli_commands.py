@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from minicnn.apps import cli, gradcheck, train
+from minicnn.apps import cli, gradcheck
 from minicnn.data import fer2013, synthetic
 from minicnn.data.dataset import CLASSES
-from tests.programs import minicnn, write_faces
+from tests.programs import leave_out_reports, minicnn, write_faces
 
 COUNTS = {"train": dict.fromkeys(CLASSES, 9), "public": dict.fromkeys(CLASSES, 3)}
 
@@ -159,7 +159,7 @@ def test_every_command_takes_json() -> None:
 def test_drawn_faces_are_trained_on_by_name(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     few = synthetic.load(train=16, val=7, public=7)
     monkeypatch.setattr(synthetic, "load", lambda: few)
-    monkeypatch.setattr(train._Run, "_write_report", lambda *_: None)
+    leave_out_reports(monkeypatch)
     result = minicnn("train", "--data", "synthetic", "--layers", 2, "--epochs", 1, "--out", "run", "--json")
     assert result.code == 0
     metrics = json.loads(minicnn("eval", "run", "--json").out)

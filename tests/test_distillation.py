@@ -19,7 +19,16 @@ from minicnn.data.preprocessing import Preprocessing
 from minicnn.data.synthetic import draw_faces
 from minicnn.recipes import Recipe
 from minicnn.training import Trainer
-from tests.programs import PLAIN, Result, arrays, metrics_without_times, minicnn, stop_after, write_faces
+from tests.programs import (
+    PLAIN,
+    Result,
+    arrays,
+    leave_out_reports,
+    metrics_without_times,
+    minicnn,
+    stop_after,
+    write_faces,
+)
 
 LABELS = np.array([2, 0], np.int64)
 ANSWERS = np.array([[0.2, 0.3, 0.5], [0.1, 0.8, 0.1]], np.float32)
@@ -127,12 +136,7 @@ def test_a_state_of_other_answers_or_of_none_is_refused() -> None:
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the report, which takes longer than so small a training."""
-    monkeypatch.setattr(train._Run, "_write_report", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_faces(tmp_path_factory.mktemp("data") / "faces.csv", training=30)
+    leave_out_reports(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +144,7 @@ def school(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two teachers, a and b, and a network `taught` by both."""
     folder = tmp_path_factory.mktemp("school")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train._Run, "_write_report", lambda *_: None)
+        leave_out_reports(patch)
         for seed, name in enumerate("ab"):
             assert minicnn("train", "--data", faces, *PLAIN, "--seed", seed, "--out", folder / name).code == 0
         assert learn(faces, folder / "taught", f"{folder / 'a'},{folder / 'b'}").code == 0

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from minicnn import checkpoint, data, inference
-from minicnn.apps import train
 from minicnn.apps.evaluate import load_subject, weights_of
 from minicnn.data import fer2013, synthetic
 from minicnn.data.dataset import CLASSES
 from minicnn.errors import CheckpointError, DataError, UserError
 from minicnn.pretrained import default_weights
-from tests.programs import TINY, in_process_of_its_own, minicnn, write_faces
+from tests.programs import TINY, in_process_of_its_own, leave_out_reports, minicnn, write_faces
 
 SCORES = {"precision", "recall", "f1"}
 
@@ -29,7 +28,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train._Run, "_write_report", lambda *_: None)
+        leave_out_reports(patch)
         assert minicnn("train", "--data", faces, *TINY, "--out", folder).code == 0
     return folder
 

@@ -20,10 +20,10 @@ from tests.programs import (
     Result,
     arrays,
     environment,
+    leave_out_reports,
     metrics_without_times,
     minicnn,
     stop_after,
-    write_faces,
 )
 
 WEIGHTS = ("last.safetensors", "best.safetensors", "state.safetensors")
@@ -38,12 +38,7 @@ ADAM = (*PLAIN, "--optimizer", "adamw", "--lr", 0.01, "--schedule", "onecycle", 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the report, which takes longer than so small a training."""
-    monkeypatch.setattr(train._Run, "_write_report", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_faces(tmp_path_factory.mktemp("data") / "faces.csv", training=30)
+    leave_out_reports(monkeypatch)
 
 
 @pytest.fixture(scope="module")

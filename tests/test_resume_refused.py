@@ -12,12 +12,7 @@ from minicnn import checkpoint, files
 from minicnn.apps import train
 from minicnn.apps.run_folder import SUMMARY, RunFolder
 from minicnn.files import locked
-from tests.programs import PLAIN, minicnn, stop_after, write_faces
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_faces(tmp_path_factory.mktemp("data") / "faces.csv", training=30)
+from tests.programs import PLAIN, leave_out_reports, minicnn, stop_after, write_faces
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +21,7 @@ def interrupted_once(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("interrupted") / "run"
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, 5, lambda: signal.raise_signal(signal.SIGINT))
-        patch.setattr(train._Run, "_write_report", lambda *_: None)
+        leave_out_reports(patch)
         assert minicnn("train", "--data", faces, *PLAIN, "--out", folder).code == 1
     return folder
 

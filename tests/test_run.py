@@ -12,10 +12,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from minicnn import checkpoint, training
-from minicnn.apps import train
 from minicnn.apps.progress import TrainingBar
 from minicnn.data import fer2013, synthetic
-from tests.programs import TINY, Result, in_process_of_its_own, minicnn, stop_after, write_faces
+from tests.programs import TINY, Result, in_process_of_its_own, leave_out_reports, minicnn, stop_after, write_faces
 
 KEYS = {"run", "layers", "epochs", "val_accuracy", "val_loss", "images_per_second", "seconds"}
 FILES = {
@@ -54,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the report, which takes longer than so small a training."""
-    monkeypatch.setattr(train._Run, "_write_report", lambda *_: None)
+    leave_out_reports(monkeypatch)
 
 
 def files(folder: Path) -> set[str]:

@@ -10,20 +10,15 @@ import pytest
 
 from minicnn import training
 from minicnn.apps import plots, train
-from tests.programs import Result, arrays, minicnn, stop_after, write_faces
+from tests.programs import Result, arrays, leave_out_reports, minicnn, stop_after, write_faces
 
 OPTIONS = ("--batch-size", 16, "--epochs", 1)
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_faces(tmp_path_factory.mktemp("data") / "faces.csv", training=30)
 
 
 @pytest.fixture(autouse=True)
 def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the report of each run, which takes longer than so small a training."""
-    monkeypatch.setattr(train._Run, "_write_report", lambda *_: None)
+    leave_out_reports(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +26,7 @@ def done(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, R
     """A study of two depths, and what it printed."""
     folder = tmp_path_factory.mktemp("studies") / "study"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train._Run, "_write_report", lambda *_: None)
+        leave_out_reports(patch)
         return folder, minicnn("study", "--data", faces, "--layers", "2-3", *OPTIONS, "--out", folder)
 
 
